@@ -1,0 +1,319 @@
+// tinyprop core: sparse on-device training of neural networks. The only public header.
+//
+// A model is one flat, relocatable block of memory that the caller owns: header, layer table,
+// parameters, optimiser state, activations, scratch. It holds offsets, never pointers, so the
+// block may be moved, copied or read by another program while no call runs. All numbers in it
+// are little-endian. The core allocates nothing, prints nothing and keeps no state elsewhere.
+//
+// Letters used everywhere: I inputs and O outputs of a layer, n a count of elements,
+// l a layer (1..L), a activation, z pre-activation, d (delta) the loss gradient dLoss/dz.
+// Matrices are row-major; a weight matrix W is (O, I).
+//
+// Numerics (DESIGN.md, "Numerics", is the full definition): IEEE single, round to nearest, no
+// fused multiply-add. Every sum over elements uses four lanes: lane j adds the elements with
+// index i % 4 == j in rising order, starting from +0; the result is (s0 + s2) + (s1 + s3).
+//
+// Errors: functions return TP_OK or a positive answer on success and a negative TP_ERR_* code
+// on failure. On failure the model is unchanged and usable. Where a tp_fault_t is passed it
+// tells what was wrong, with both numbers.
+#ifndef TP_H
+#define TP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tp_config.h"
+
+enum {
+    TP_OK = 0,
+    TP_ERR_SHAPE = -1,     // a count of elements or units does not match
+    TP_ERR_RANGE = -2,     // a value lies outside its allowed range
+    TP_ERR_DTYPE = -3,     // an element type is not known or not allowed here
+    TP_ERR_NONFINITE = -4, // NaN or infinity in an input, a target or the loss
+    TP_ERR_BLOCK = -5,     // the block is too small or not aligned to TP_BLOCK_ALIGN
+    TP_ERR_SIZE = -6,      // the model needs more bytes than a 32-bit offset can address
+    TP_ERR_FORMAT = -7,    // not a tinyprop model, or a damaged one
+};
+
+// What was wrong. `layer` is the index in the layer table, -1 where no layer is meant.
+// The allowed range is lo..hi; a plain mismatch has lo == hi.
+typedef struct {
+    const char *what;
+    int32_t layer;
+    float got, lo, hi;
+} tp_fault_t;
+
+enum tp_dtype { TP_F32 = 'f', TP_I32 = 'i', TP_I16 = 'h', TP_I8 = 'b', TP_U8 = 'B' };
+enum tp_layer_kind { TP_LAYER_DENSE = 1 };
+enum tp_activation { TP_LINEAR = 0, TP_RELU, TP_LEAKY_RELU, TP_SIGMOID, TP_TANH };
+enum tp_loss { TP_SOFTMAX_CROSS_ENTROPY = 0, TP_MEAN_SQUARED_ERROR };
+enum tp_init { TP_INIT_AUTO = 0, TP_INIT_HE, TP_INIT_GLOROT, TP_INIT_ZEROS };
+enum tp_trainable { TP_TRAIN_NONE = 0, TP_TRAIN_BIAS, TP_TRAIN_ALL };
+enum tp_optimizer { TP_SGD = 0, TP_ADAM };
+enum tp_rows { TP_ROWS_LAZY = 0, TP_ROWS_EXACT };
+enum tp_policy_kind { TP_FULL = 0, TP_TOPK, TP_TINYPROP, TP_TINYPROPV2 };
+
+// Optimiser. g is the gradient of one element, w the parameter; rate = lr.
+//   SGD, momentum 0:  w = decay * w - rate * g,   decay = 1 - lr * weight_decay
+//   SGD with momentum: v = momentum * v + (g + weight_decay * w);   w = w - rate * v
+//   Adam:  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g g;
+//          w = w - rate_t * m / (sqrt(v) + eps),  rate_t = lr * sqrt(1 - b2^t) / (1 - b1^t)
+//          t counts training steps of the whole model (Kingma & Ba, section 2, last paragraph).
+// With weight decay, Adam takes g + weight_decay * w for g. Biases are never decayed.
+// `rows` matters where a policy keeps only some rows of a layer. TP_ROWS_LAZY: rows that were
+// not kept are not touched at all (their momentum and decay wait). TP_ROWS_EXACT: they take a
+// step with g = 0, as a dense optimiser would; this costs a pass over the whole layer.
+typedef struct {
+    uint8_t kind; // enum tp_optimizer
+    uint8_t rows; // enum tp_rows
+    uint16_t pad;
+    float lr;           // > 0
+    float momentum;     // SGD: 0 <= momentum < 1
+    float weight_decay; // >= 0, lr * weight_decay < 1
+    float beta1, beta2; // Adam: 0 <= beta < 1
+    float eps;          // Adam: > 0
+} tp_opt_t;
+
+// Policy: which samples train, and which rows of a layer (algorithms: meProp 1706.06197,
+// TinyProp 2308.09201, TinyPropv2 2409.07109). pos is the distance of a layer from the output
+// (0 at the output). Y_l = sum |d_l|, Ymax_l = the largest Y_l so far, alpha_l = Y_l / Ymax_l
+// (alpha = 0 and S = s_min where Ymax_l == 0).
+//   TopK:       k rows (or k = round(ratio * O)) in hidden layers; the output layer is dense
+//   TinyProp:   S_l = (s_min + alpha_l (s_max - s_min)) * zeta^pos
+//               k_l = round(O * S_l) limited to 1..O
+//   TinyPropV2: D_L = (d_min + alpha_L (d_max - d_min)) * beta_L; train iff D_L > threshold,
+//               then as TinyProp. beta_mode 0: beta_l = zeta^pos. beta_mode 1: alpha_L = 1,
+//               alpha_l = min(1, Y_l / Y_(l+1)), beta_l = Y_l / Ymax_l, also in S_l.
+// In the output layer and for `dense_output` != 0 all rows are kept.
+// Kept are the rows with the largest |d|; of equal ones those with the lowest index. The bias
+// takes the full d. Rows with d == 0 are never updated by plain SGD (same result, less work).
+typedef struct {
+    uint8_t kind;         // enum tp_policy_kind
+    uint8_t beta_mode;    // 0 or 1
+    uint8_t dense_output; // 1: the output layer keeps all rows
+    uint8_t backoff;      // 0..TP_BACKOFF_MAX epochs; used by whoever stores samples
+    float ratio;          // TopK: 0 < ratio <= 1 where k == 0
+    float s_min, s_max;   // 0 <= s_min <= s_max <= 1
+    float zeta;           // 0 < zeta <= 1
+    float d_min, d_max;   // 0 <= d_min <= d_max
+    float threshold;      // any finite number
+    float ymax_decay;     // 0 < ymax_decay <= 1, applied to every Ymax at the end of an epoch
+    uint32_t k;           // TopK: rows, 0 = use ratio
+    uint32_t warmup;      // the first samples train whatever D says
+    uint32_t max_skips;   // after so many skips in a row one sample trains; 0 = off
+} tp_policy_t;
+
+typedef struct {
+    uint8_t kind;       // enum tp_layer_kind
+    uint8_t activation; // enum tp_activation
+    uint8_t init;       // enum tp_init; AUTO: He for (leaky) ReLU, else Glorot; both uniform
+    uint8_t trainable;  // enum tp_trainable
+    uint32_t units;     // O, 1..TP_MAX_UNITS
+    float slope;        // leaky ReLU: slope below 0, 0 <= slope < 1
+} tp_layer_spec_t;
+
+// What the user asked for; only read while planning and initialising.
+typedef struct {
+    uint32_t n_in; // elements of one input, 1..TP_MAX_UNITS
+    uint32_t n_layers;
+    const tp_layer_spec_t *layers;
+    uint8_t loss;    // enum tp_loss
+    uint32_t batch;  // samples per update, 1..65535; 1 = update in place, no gradient buffer
+    uint32_t seed;
+    // Integer inputs q become x = q * scale[i % n_scale] + offset[i % n_scale]; float32 inputs
+    // are taken as they are. n_scale divides n_in; 0 = scale 1, offset 0.
+    uint32_t n_scale;
+    const float *scale, *offset;
+    tp_opt_t opt;
+    tp_policy_t policy;
+} tp_spec_t;
+
+// Where the bytes of a model go. total = the sum of the rest.
+typedef struct {
+    uint32_t total;
+    uint32_t persist;     // bytes of the prefix that a checkpoint holds
+    uint32_t header;      // header, layer table, input scale
+    uint32_t parameters;  // W and b
+    uint32_t optimizer;   // momentum, Adam moments
+    uint32_t gradients;   // 0 at batch 1
+    uint32_t activations; // input and all layer outputs (d takes the place of a)
+    uint32_t scratch;     // next d or selection keys; index of non-zero inputs
+} tp_plan_t;
+
+// One row of the layer table. Offsets count bytes from the start of the block; 0 = absent.
+typedef struct {
+    uint8_t kind, activation, init, trainable;
+    uint16_t n_in, n_out;
+    float slope;
+    uint32_t off_w;   // W (O, I), then b (O)
+    uint32_t off_m;   // momentum or first moment, shape of W then b
+    uint32_t off_v;   // second moment
+    uint32_t off_g;   // gradient sum of the mini-batch, W then b, then one flag byte a row
+    uint32_t off_act; // a (O); after a training step the selected d (O)
+    float ymax;       // policy state
+    float ratio;      // S of the last trained sample
+    uint32_t k;       // rows kept of the last trained sample
+    uint64_t k_sum;   // rows kept, all trained samples
+    uint64_t macs;    // backward multiply-accumulates executed
+} tp_layer_t;
+
+// The head of a block; the layer table follows it.
+typedef struct {
+    uint32_t magic;
+    uint32_t block_bytes, persist_bytes;
+    uint8_t n_layers, loss;
+    uint16_t n_in;
+    uint16_t batch, n_scale;
+    uint32_t off_scale;   // scale (n_scale), then offset (n_scale)
+    uint32_t off_input;   // a_0 (n_in)
+    uint32_t off_scratch; // floats: d of the layer before, or selection keys
+    uint32_t off_index;   // uint16: columns with a non-zero input, grouped by lane
+    uint32_t seed;
+    uint32_t rng[4];
+    tp_opt_t opt;
+    float beta1_t, beta2_t; // beta^t
+    tp_policy_t policy;
+    uint32_t batch_seen, batch_trained, skips_in_row;
+    uint64_t seen;    // samples offered for training
+    uint64_t trained; // of these: backward pass done
+    uint64_t skipped; // forward pass only
+    uint64_t waited;  // not even a forward pass (back-off)
+    uint64_t forward_macs;
+    uint64_t policy_macs; // backward, as if zeros were not skipped
+} tp_model_t;
+
+// Elements of any buffer, borrowed for one call.
+typedef struct {
+    const void *data;
+    uint32_t count;
+    uint8_t dtype; // enum tp_dtype
+} tp_view_t;
+
+// A target: a class index (data == NULL) or one value per output.
+typedef struct {
+    int32_t index;
+    tp_view_t values;
+} tp_target_t;
+
+// --- Planning and life of a model ---
+
+// Check a specification and compute the bytes it needs. fault may be NULL.
+int tp_plan(const tp_spec_t *spec, tp_plan_t *plan, tp_fault_t *fault);
+
+// Lay out a model in block (aligned to TP_BLOCK_ALIGN, at least plan.total bytes) and draw its
+// weights from the seed. Biases start at 0.
+int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *fault);
+
+// Full check of a block that came from outside (a file): header, table and every offset must
+// be what tp_plan gives for the same specification, every number in its range, and parameters
+// finite. Volatile parts are cleared. TP_ERR_FORMAT, or TP_ERR_BLOCK where bytes is too small.
+int tp_model_check(void *block, size_t bytes);
+
+// Cheap check for each call: block is a live model that fits into bytes. NULL if not.
+tp_model_t *tp_model_get(void *block, size_t bytes);
+
+tp_layer_t *tp_model_layer(tp_model_t *m, uint32_t l);
+float *tp_layer_weights(tp_model_t *m, uint32_t l); // W (O, I)
+float *tp_layer_bias(tp_model_t *m, uint32_t l);    // b (O)
+float *tp_layer_output(tp_model_t *m, uint32_t l);  // a (O)
+uint32_t tp_model_outputs(const tp_model_t *m);
+
+// Draw all weights anew, forget optimiser state, policy state and counters.
+void tp_model_reset(tp_model_t *m, uint32_t seed);
+
+// Change hyper-parameters at run time; checked like in tp_plan. The kind and anything that
+// changes the layout (momentum from or to 0) must stay.
+int tp_set_optimizer(tp_model_t *m, const tp_opt_t *opt, tp_fault_t *fault);
+int tp_set_policy(tp_model_t *m, const tp_policy_t *policy, tp_fault_t *fault);
+
+// --- Use ---
+
+// Forward pass. out (O of the last layer) = softmax probabilities for the cross-entropy loss,
+// activations of the last layer otherwise. out may be NULL: read tp_layer_output of the last.
+int tp_predict(tp_model_t *m, const tp_view_t *x, float *out, tp_fault_t *fault);
+
+// Index of the largest output (lowest index of equal ones) in best, loss for y in loss. The
+// layer outputs hold logits afterwards, not probabilities.
+int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
+    uint32_t *best, tp_fault_t *fault);
+
+// One training sample: forward, loss, decide, backward with in-place update.
+// Returns 1 trained, 0 skipped by the policy. loss is that of before the update.
+// softmax cross-entropy: -sum t log p, target values >= 0 with sum 1;
+// mean squared error: (1/O) sum (a - t)^2; a class index there means the one-hot vector.
+int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
+    tp_fault_t *fault);
+
+// Count a stored sample that the back-off left out.
+void tp_count_waited(tp_model_t *m);
+
+// Apply a mini-batch that is not full (end of an epoch). Nothing to do at batch 1.
+void tp_flush(tp_model_t *m);
+
+// End of an epoch: tp_flush, then Ymax *= ymax_decay.
+void tp_epoch_end(tp_model_t *m);
+
+void tp_reset_counters(tp_model_t *m);
+
+// Multiply-accumulates of one sample under dense full training.
+typedef struct {
+    uint64_t forward, backward;
+} tp_macs_t;
+tp_macs_t tp_dense_macs(const tp_model_t *m);
+uint64_t tp_backward_macs(const tp_model_t *m); // executed so far
+
+// Back-off: one byte per stored sample, 0 at the start. True: leave the sample out this time.
+bool tp_backoff_waits(uint8_t *state);
+// Tell how its step ended: trained forgets the wait, skipped doubles it: 1, 2, 4 .. limit.
+void tp_backoff_note(uint8_t *state, bool trained, uint8_t limit);
+
+// --- Checkpoints ---
+// File = 20 bytes head ("TPM1", u16 version, u16 0, u32 payload bytes, u32 CRC-32 of the
+// payload, u32 CRC-32 of bytes 0..15), then the payload = the first persist_bytes of the block.
+#define TP_FILE_HEAD 20
+
+void tp_file_head(const tp_model_t *m, uint8_t head[TP_FILE_HEAD]);
+// TP_ERR_FORMAT, or TP_OK with the payload size and CRC.
+int tp_file_head_check(const uint8_t *head, size_t n, uint32_t *payload, uint32_t *crc);
+// Block bytes a payload needs, read from its first sizeof(tp_model_t) bytes; 0 if damaged.
+uint32_t tp_file_block_bytes(const void *payload, size_t n);
+
+// --- Parts, for experiments and tests ---
+
+// CRC-32 (IEEE 802.3, as in zip). Start with crc = 0; feed the result back to go on.
+uint32_t tp_crc32(uint32_t crc, const void *data, size_t n);
+
+// A bijection of 0..n-1 chosen by key, without a table: shuffled order in O(1) memory.
+uint32_t tp_permute(uint32_t i, uint32_t n, uint32_t key);
+
+// xoshiro128**; the state is seeded so that seed 0 is as good as any.
+void tp_rng_seed(uint32_t rng[4], uint32_t seed);
+uint32_t tp_rng_next(uint32_t rng[4]);
+
+// Elementary functions, the same bits on every core. Within 2 ulp (tanh, sigmoid: 4) of the
+// true value; results below the smallest normal number become 0.
+float tp_expf(float x);
+float tp_logf(float x);
+float tp_sqrtf(float x); // correctly rounded
+float tp_tanhf(float x);
+float tp_sigmoidf(float x);
+
+bool tp_isfinite(float x);
+
+// out[i] = view[i] as float32, integer types scaled. TP_ERR_NONFINITE, TP_ERR_DTYPE.
+int tp_convert(float *out, const tp_view_t *view, const float *scale, const float *offset,
+    uint32_t n_scale, uint32_t *bad);
+
+void tp_activate(float *a, size_t n, uint8_t activation, float slope);
+// d[i] *= f'(z[i]), expressed by a = f(z).
+void tp_activate_backward(float *d, const float *a, size_t n, uint8_t activation, float slope);
+
+// Softmax in place. Returns log(sum exp(z - max)), not finite where z is not; max may be NULL.
+float tp_softmax(float *z, size_t n, float *max);
+
+// Keep the k largest |d| (ties: lowest index), set the others to 0. keys: n uint32 of scratch.
+// Returns the number of non-zero d left.
+uint32_t tp_topk(float *d, size_t n, uint32_t k, uint32_t *keys);
+
+#endif

@@ -1,0 +1,30 @@
+// Compile-time limits.
+#ifndef TP_CONFIG_H
+#define TP_CONFIG_H
+
+// Units of a layer and elements of an input: column indices are 16 bits wide.
+#define TP_MAX_UNITS 65535u
+#define TP_MAX_LAYERS 32u
+
+// A block starts at a multiple of this (64-bit counters in its head).
+#define TP_BLOCK_ALIGN 8u
+
+// Longest back-off in epochs: 5 bits of the one byte kept per stored sample.
+#define TP_BACKOFF_MAX 31u
+
+// Columns with a zero input are left out when at most this share of the columns is non-zero.
+// The result is the same either way; the index costs a load per multiply-accumulate.
+#ifndef TP_ZERO_SKIP_PERCENT
+#define TP_ZERO_SKIP_PERCENT 75u
+#endif
+
+// Specialised kernels replace generic ones where they are equal and measured faster.
+#ifndef TP_GENERIC_ONLY
+#define TP_GENERIC_ONLY 0
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tinyprop needs a little-endian machine"
+#endif
+
+#endif

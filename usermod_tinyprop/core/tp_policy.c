@@ -1,0 +1,62 @@
+// Which samples train and how many rows of a layer: TopK, TinyProp, TinyPropV2 (formulas in tp.h).
+#include "tp_internal.h"
+
+// alpha = Y / Ymax after Ymax has seen Y; 0 where nothing was ever wrong.
+static float tp_relative_error(tp_layer_t *layer, float y) {
+    if (y > layer->ymax) {
+        layer->ymax = y;
+    }
+    return layer->ymax > 0.0f ? y / layer->ymax : 0.0f;
+}
+
+bool tp_policy_decide(tp_model_t *m, const float *d, float *y) {
+    const tp_policy_t *p = &m->policy;
+    *y = 0.0f;
+    if (p->kind < TP_TINYPROP) {
+        return true;
+    }
+    tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
+    *y = tp_k_sum_abs_f32(d, last->n_out);
+    if (p->kind == TP_TINYPROP) {
+        return true;
+    }
+    float alpha = tp_relative_error(last, *y), beta = 1.0f;
+    if (p->beta_mode == 1) {
+        beta = alpha;
+        alpha = 1.0f;
+    }
+    float decision = (p->d_min + alpha * (p->d_max - p->d_min)) * beta;
+    bool train = decision > p->threshold || m->seen < p->warmup ||
+        (p->max_skips != 0 && m->skips_in_row >= p->max_skips);
+    m->skips_in_row = train ? 0 : m->skips_in_row + 1;
+    return train;
+}
+
+tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after) {
+    const tp_policy_t *p = &m->policy;
+    tp_layer_t *layer = &tp_table(m)[l];
+    uint32_t n = layer->n_out, k = n;
+    bool output = l + 1u == m->n_layers;
+    float s = 1.0f;
+    if (p->kind == TP_TOPK && !output) {
+        k = p->k != 0 ? p->k : (uint32_t)((float)n * p->ratio + 0.5f);
+        k = k < 1 ? 1 : k > n ? n : k;
+        s = (float)k / (float)n;
+    } else if (p->kind >= TP_TINYPROP) {
+        float alpha = tp_relative_error(layer, y), beta = 1.0f;
+        if (p->beta_mode == 1) {
+            beta = alpha;
+            alpha = output || y >= y_after ? 1.0f : y / y_after;
+        } else {
+            for (uint32_t pos = m->n_layers - 1u - l; pos > 0; pos--) {
+                beta = beta * p->zeta;
+            }
+        }
+        if (!(output && p->dense_output)) {
+            s = (p->s_min + alpha * (p->s_max - p->s_min)) * beta;
+            k = (uint32_t)((float)n * s + 0.5f);
+            k = k < 1 ? 1 : k > n ? n : k;
+        }
+    }
+    return (tp_choice_t){k, s};
+}

@@ -1,0 +1,55 @@
+// Inner loops on pointers and dimensions. tp_kernels_generic.c is the definition; a file for one
+// instruction set may replace single functions where it is equal bit for bit and measured faster.
+// Kernels check nothing. Names: w a weight row or matrix (rows, cols), x an input, d a delta.
+#ifndef TP_KERNELS_H
+#define TP_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Columns whose input is not zero, grouped by lane: first the count[0] columns with i % 4 == 0 in
+// rising order, then count[1] with i % 4 == 1, and so on.
+typedef struct {
+    const uint16_t *columns;
+    uint32_t count[4];
+    uint32_t total;
+} tp_k_index_t;
+
+// index = the non-zero elements of x (n); columns has room for n.
+void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size_t n);
+
+// Lane sums: sum x[i], sum |x[i]|, sum x[i] * x[i].
+float tp_k_sum_f32(const float *x, size_t n);
+float tp_k_sum_abs_f32(const float *x, size_t n);
+float tp_k_sum_squares_f32(const float *x, size_t n);
+
+// z[o] = lane_sum(w[o, i] * x[i]) + b[o]
+void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
+    size_t cols);
+// The same, only the columns of index; x is zero in all others.
+void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
+    size_t cols, const tp_k_index_t *index);
+
+// y[i] = y[i] + a * x[i]
+void tp_k_axpy_f32(float *y, float a, const float *x, size_t n);
+void tp_k_axpy_index_f32(float *y, float a, const float *x, const tp_k_index_t *index);
+// y[i] = decay * y[i] + a * x[i]
+void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n);
+
+// dx[i] = dx[i] + d * w[i] with the old w, then w[i] = w[i] + g * x[i]; one pass.
+void tp_k_back_update_f32(float *dx, float *w, const float *x, float d, float g, size_t n);
+void tp_k_back_update_index_f32(float *dx, float *w, const float *x, float d, float g,
+    const tp_k_index_t *index);
+
+// Optimisers with state, one row: gradient g[i] = d * x[i] (x NULL: g[i] = d for all i = 0).
+// momentum: v = mu * v + (g + wd * w);  w = w - lr * v
+void tp_k_momentum_f32(float *w, float *v, float d, const float *x, float lr, float mu, float wd,
+    size_t n);
+// Adam with the bias-corrected rate.
+typedef struct {
+    float rate, beta1, beta2, eps, wd;
+} tp_k_adam_t;
+void tp_k_adam_f32(float *w, float *m, float *v, float d, const float *x, const tp_k_adam_t *p,
+    size_t n);
+
+#endif
