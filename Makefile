@@ -1,0 +1,51 @@
+# Entry points only; the work is done by scripts/.
+PYTHON ?= python3
+VENV = build/venv/bin
+C_FILES = $$(find usermod_tinyprop ports -name '*.[ch]')
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build build-asan repl test demo bench size table lint format clean
+
+help:  ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup:  ## Install what the whole suite needs (Debian packages as root, build/venv)
+	@$(PYTHON) scripts/setup_env.py test
+
+build:  ## Build build/bin/micropython: MicroPython's unix port with tinyprop
+	@$(PYTHON) scripts/build_unix.py
+
+build-asan:  ## Build build/bin/micropython-asan: the same with sanitizers
+	@$(PYTHON) scripts/build_unix.py --sanitize
+
+repl: build  ## Open a prompt with tinyprop imported as tp
+	@build/bin/micropython -i -c 'import tinyprop as tp'
+
+test: setup build build-asan  ## Set up and build everything, then run all tests
+	@$(VENV)/python -m pytest host_tests
+
+demo: build  ## Train a small network, here and now
+	@$(PYTHON) scripts/setup_env.py build
+	@$(VENV)/python scripts/demo.py
+
+bench: setup build  ## Measure; results go to build/bench/
+	@$(VENV)/python scripts/bench.py
+
+size: setup build  ## Flash and RAM use per part
+	@$(VENV)/python scripts/size.py
+
+table: setup build  ## Accuracy and effort of the policies on real data
+	@$(VENV)/python scripts/experiments/table.py
+
+lint: setup  ## Check the style of all C and Python files
+	@$(VENV)/ruff check . && $(VENV)/ruff format --check .
+	@$(VENV)/clang-format --dry-run -Werror $(C_FILES)
+
+format: setup  ## Bring all C and Python files into style
+	@$(VENV)/ruff check --fix . && $(VENV)/ruff format .
+	@$(VENV)/clang-format -i $(C_FILES)
+
+clean:  ## Remove what was built (not the fetched sources nor build/venv)
+	@mkdir -p build
+	@find build -mindepth 1 -maxdepth 1 ! -name src ! -name venv -exec rm -rf {} +
