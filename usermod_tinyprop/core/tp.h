@@ -87,7 +87,8 @@ typedef struct {
 //               alpha_l = min(1, Y_l / Y_(l+1)), beta_l = Y_l / Ymax_l, also in S_l.
 // In the output layer and for `dense_output` != 0 all rows are kept.
 // Kept are the rows with the largest |d|; of equal ones those with the lowest index. The bias
-// takes the full d. Rows with d == 0 are never updated by plain SGD (same result, less work).
+// takes the full d. With `rescale` (our addition, not in the papers) the kept rows carry the
+// error of the whole layer. Rows with d == 0 are never updated by plain SGD (same result, less work).
 typedef struct {
     uint8_t kind;         // enum tp_policy_kind
     uint8_t beta_mode;    // 0 or 1
@@ -102,6 +103,8 @@ typedef struct {
     uint32_t k;           // TopK: rows, 0 = use ratio
     uint32_t warmup;      // the first samples train whatever D says
     uint32_t max_skips;   // after so many skips in a row one sample trains; 0 = off
+    uint8_t rescale;      // 1: kept d are multiplied by sum |d| of all / sum |d| of the kept
+    uint8_t pad[3];
 } tp_policy_t;
 
 typedef struct {

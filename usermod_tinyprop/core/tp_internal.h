@@ -34,6 +34,9 @@ bool tp_policy_decide(tp_model_t *m, const float *d, float *y);
 // k for layer l. y = sum |d| of the layer, y_after = that of the layer behind it.
 tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after);
 
+// After selection: scale the kept d (n) so that their sum of |d| is y again, if the policy says so.
+void tp_policy_rescale(const tp_model_t *m, float *d, uint32_t n, float y);
+
 // tp_optim.c: apply the gradient to layer l.
 void tp_optim_begin(tp_model_t *m);
 bool tp_optim_in_place(const tp_model_t *m); // plain SGD at batch 1: update fused with dx

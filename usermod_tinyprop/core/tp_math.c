@@ -149,7 +149,8 @@ float tp_tanhf(float x) {
         float q = u < 0.35f ? tp_exp_series(u) * u + u : tp_expf(u) - 1.0f;
         y = q / (q + 2.0f);
     }
-    return x < 0.0f ? -y : y;
+    // Also the sign of a zero.
+    return tp_float((tp_bits(y) & 0x7fffffffu) | (tp_bits(x) & 0x80000000u));
 }
 
 static uint32_t tp_hash(uint32_t x) {

@@ -332,7 +332,7 @@ static void tp_backward_rows(tp_model_t *m, uint32_t l, const float *d, const fl
 static void tp_backward(tp_model_t *m, float y) {
     tp_layer_t *table = tp_table(m);
     float *scratch = tp_at(m, m->off_scratch);
-    bool sums = m->policy.kind >= TP_TINYPROP;
+    bool sums = m->policy.kind >= TP_TINYPROP || m->policy.rescale;
     uint32_t first = 0;
     while (table[first].trainable == TP_TRAIN_NONE) {
         first++;
@@ -357,6 +357,9 @@ static void tp_backward(tp_model_t *m, float y) {
         layer->ratio = choice.ratio;
         layer->k = tp_topk(d, layer->n_out, choice.k, (uint32_t *)scratch);
         layer->k_sum += layer->k;
+        if (choice.k < layer->n_out) {
+            tp_policy_rescale(m, d, layer->n_out, y);
+        }
         bool below = l > first, update = layer->trainable == TP_TRAIN_ALL;
         m->policy_macs += (uint64_t)choice.k * layer->n_in * ((update ? 1u : 0u) + (below ? 1u : 0u));
         float *dx = below ? scratch : NULL;
@@ -396,12 +399,14 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
     if (train) {
         m->trained++;
         m->batch_trained++;
+        m->skips_in_row = 0;
         if (m->batch == 1) {
             tp_optim_begin(m);
         }
         tp_backward(m, sum);
     } else {
         m->skipped++;
+        m->skips_in_row++;
     }
     if (++m->batch_seen >= m->batch) {
         if (m->batch > 1) {
@@ -420,7 +425,7 @@ void tp_count_waited(tp_model_t *m) {
 void tp_epoch_end(tp_model_t *m) {
     tp_flush(m);
     tp_layer_t *table = tp_table(m);
-    for (uint32_t l = 0; l < m->n_layers; l++) {
+    for (uint32_t l = 0; l < m->n_layers && m->policy.kind >= TP_TINYPROP; l++) {
         table[l].ymax = table[l].ymax * m->policy.ymax_decay;
     }
 }

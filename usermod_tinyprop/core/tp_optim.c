@@ -12,8 +12,10 @@ static uint8_t *tp_row_flags(tp_model_t *m, const tp_layer_t *layer) {
 }
 
 void tp_optim_begin(tp_model_t *m) {
-    m->beta1_t = m->beta1_t * m->opt.beta1;
-    m->beta2_t = m->beta2_t * m->opt.beta2;
+    if (m->opt.kind == TP_ADAM) {
+        m->beta1_t = m->beta1_t * m->opt.beta1;
+        m->beta2_t = m->beta2_t * m->opt.beta2;
+    }
 }
 
 bool tp_optim_in_place(const tp_model_t *m) {

@@ -5,7 +5,7 @@
 #include "tp_internal.h"
 
 // The layout of a block is the same on every core: these fail to compile where it is not.
-typedef char tp_head_is_200_bytes[sizeof(tp_model_t) == 200 ? 1 : -1];
+typedef char tp_head_is_208_bytes[sizeof(tp_model_t) == 208 ? 1 : -1];
 typedef char tp_layer_is_64_bytes[sizeof(tp_layer_t) == 64 ? 1 : -1];
 
 int tp_fail(tp_fault_t *fault, int code, const char *what, int32_t layer, float got, float lo,
@@ -311,7 +311,7 @@ int tp_model_check(void *block, size_t bytes) {
         const tp_layer_t *t = &table[l];
         layers[l] = (tp_layer_spec_t){t->kind, t->activation, t->init, t->trainable, t->n_out,
             t->slope};
-        if (t->n_in != n_in || !tp_isfinite(t->slope) || !(t->ymax >= 0.0f) ||
+        if (t->n_in != n_in || !(t->ymax >= 0.0f) ||
             !tp_isfinite(t->ymax)) {
             return TP_ERR_FORMAT;
         }
@@ -341,8 +341,7 @@ int tp_model_check(void *block, size_t bytes) {
         return TP_ERR_FORMAT;
     }
     if (m->batch_seen >= m->batch || m->batch_trained > m->batch_seen ||
-        !(m->beta1_t >= 0.0f && m->beta1_t <= 1.0f) ||
-        !(m->beta2_t >= 0.0f && m->beta2_t <= 1.0f)) {
+        !tp_within(m->beta1_t, 0.0f, 1.0f) || !tp_within(m->beta2_t, 0.0f, 1.0f)) {
         return TP_ERR_FORMAT;
     }
     size_t first = table[0].off_w;

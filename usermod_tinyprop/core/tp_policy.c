@@ -26,10 +26,8 @@ bool tp_policy_decide(tp_model_t *m, const float *d, float *y) {
         alpha = 1.0f;
     }
     float decision = (p->d_min + alpha * (p->d_max - p->d_min)) * beta;
-    bool train = decision > p->threshold || m->seen < p->warmup ||
+    return decision > p->threshold || m->seen < p->warmup ||
         (p->max_skips != 0 && m->skips_in_row >= p->max_skips);
-    m->skips_in_row = train ? 0 : m->skips_in_row + 1;
-    return train;
 }
 
 tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after) {
@@ -53,10 +51,24 @@ tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after) 
             }
         }
         if (!(output && p->dense_output)) {
-            s = (p->s_min + alpha * (p->s_max - p->s_min)) * beta;
+            s = layer->ymax > 0.0f ? (p->s_min + alpha * (p->s_max - p->s_min)) * beta : p->s_min;
             k = (uint32_t)((float)n * s + 0.5f);
             k = k < 1 ? 1 : k > n ? n : k;
         }
     }
     return (tp_choice_t){k, s};
+}
+
+void tp_policy_rescale(const tp_model_t *m, float *d, uint32_t n, float y) {
+    if (!m->policy.rescale) {
+        return;
+    }
+    float kept = tp_k_sum_abs_f32(d, n);
+    if (kept == 0.0f || kept == y) {
+        return;
+    }
+    float factor = y / kept;
+    for (uint32_t i = 0; i < n; i++) {
+        d[i] = d[i] * factor;
+    }
 }

@@ -1,0 +1,65 @@
+"""What a user asks for. The names and defaults of the fields are those of tp.h."""
+
+from dataclasses import dataclass, field
+
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh")
+LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+INITS = ("auto", "he", "glorot", "zeros")
+TRAINABLE = ("none", "bias", "all")
+OPTIMIZERS = ("sgd", "adam")
+ROWS = ("lazy", "exact")
+POLICIES = ("full", "topk", "tinyprop", "tinypropv2")
+
+
+@dataclass(frozen=True)
+class Layer:
+    units: int
+    activation: str = "linear"
+    slope: float = 0.0
+    init: str = "auto"
+    trainable: str = "all"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    kind: str = "sgd"
+    rows: str = "lazy"
+    lr: float = 0.05
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True)
+class Policy:
+    kind: str = "full"
+    beta_mode: int = 0
+    dense_output: int = 0
+    backoff: int = 0
+    ratio: float = 0.5
+    s_min: float = 0.1
+    s_max: float = 0.9
+    zeta: float = 0.5
+    d_min: float = 0.0
+    d_max: float = 1.0
+    threshold: float = 0.5
+    ymax_decay: float = 1.0
+    k: int = 0
+    warmup: int = 0
+    max_skips: int = 0
+    rescale: int = 0
+
+
+@dataclass(frozen=True)
+class Spec:
+    n_in: int
+    layers: tuple
+    loss: str = "softmax_cross_entropy"
+    batch: int = 1
+    seed: int = 1
+    scale: tuple = ()
+    offset: tuple = ()
+    opt: Optimizer = field(default_factory=Optimizer)
+    policy: Policy = field(default_factory=Policy)

@@ -1,0 +1,31 @@
+"""tinyprop: train neural networks on the board, with sparse backpropagation.
+
+    import tinyprop as tp
+    m = tp.Sequential([tp.Input((64,)), tp.Dense(32, activation="relu"), tp.Dense(10)])
+    tp.use(m)
+    loss = tp.train_step(x, y)
+
+Errors: ValueError (shape, dtype, range), MemoryError, OSError (files), FormatError (a file that
+is not a model or a data set, or is damaged), TypeError (not a number or buffer at all).
+"""
+
+import _tinyprop
+from _tinyprop import Tensor
+
+from .checkpoint import load
+from .dataset import Dataset
+from .errors import FormatError
+from .layers import Activation, Dense, Flatten, Input, ReLU
+from .optimizers import SGD, Adam
+from .policies import Full, TinyProp, TinyPropV2, TopK
+from .sequential import Sequential
+
+__version__ = "0.1.0"
+
+_session = _tinyprop.Session()
+
+# use(model): train_step() below means this model from now on, also where it was imported by name.
+use = _session.use
+
+# train_step(x, y) -> loss of the sample before the update; see Sequential.train_step.
+train_step = _session.train_step

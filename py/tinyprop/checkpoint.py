@@ -1,0 +1,118 @@
+"""save and load: one file with everything, replaced in one step."""
+
+import os
+
+import _tinyprop
+
+from .errors import FormatError
+from .sequential import Sequential, new_block
+
+_ENOENT = 2
+_EEXIST = 17
+_ENOSPC = 28
+
+
+def _exists(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def _remove(path):
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+
+
+def _write(f, data):
+    if f.write(data) != len(data):
+        raise OSError(_ENOSPC)
+
+
+def save(model, path):
+    m = model._m
+    new = path + ".tmp"
+    persist = m.info()[8]
+    try:
+        with open(new, "wb") as f:
+            _write(f, _tinyprop.file_head(m))
+            _write(f, memoryview(m.block)[:persist])
+            f.flush()
+        if hasattr(os, "sync"):
+            os.sync()
+        try:
+            os.rename(new, path)
+        except OSError as e:
+            if e.errno != _EEXIST:
+                raise e
+            # This file system does not replace: step aside first. load() knows the way back.
+            old = path + ".bak"
+            _remove(old)
+            os.rename(path, old)
+            os.rename(new, path)
+            _remove(old)
+    except BaseException as e:
+        # Also a Ctrl-C. Where path is gone, the new file is the only one.
+        if _exists(path) or not _exists(path + ".bak"):
+            _remove(new)
+        raise e
+
+
+def _load(path):
+    with open(path, "rb") as f:
+        head = _tinyprop.file_check(f.read(_tinyprop.FILE_HEAD))
+        if head is None:
+            raise FormatError("%s is not a tinyprop model, or its head is damaged" % path)
+        payload, crc = head
+        size = f.seek(0, 2) - _tinyprop.FILE_HEAD
+        if size != payload:
+            raise FormatError("%s has %d bytes after its head, not %d" % (path, size, payload))
+        # Check the whole before memory is taken for sizes that it tells.
+        f.seek(_tinyprop.FILE_HEAD)
+        chunk = memoryview(bytearray(256))
+        start = None
+        done = seen = 0
+        while done < payload:
+            n = f.readinto(chunk)
+            if not n:
+                break
+            if start is None:
+                start = _tinyprop.file_block_bytes(chunk[:n])
+            seen = _tinyprop.crc32(chunk[:n], seen)
+            done += n
+        if seen != crc or not start or payload > start:
+            raise FormatError("%s is damaged" % path)
+        block = new_block(start)
+        f.seek(_tinyprop.FILE_HEAD)
+        if f.readinto(memoryview(block)[:payload]) != payload:
+            raise FormatError("%s is damaged" % path)
+    try:
+        model = Sequential(None, _block=block)
+    except ValueError as e:
+        raise FormatError("%s: %s" % (path, e))
+    if model._m.info()[8] != payload:
+        raise FormatError("%s is damaged" % path)
+    return model
+
+
+def load(path):
+    """Read a model that m.save(path) wrote: weights, settings, optimiser and policy state.
+
+    OSError: no such file. FormatError: not a model, or damaged. Where a power cut left no file
+    at path, the one that was about to take its place, or the one before, is read.
+    """
+    try:
+        return _load(path)
+    except OSError as e:
+        if e.errno != _ENOENT:
+            raise e
+        missing = e
+    for end in (".tmp", ".bak"):
+        try:
+            return _load(path + end)
+        except (OSError, FormatError):
+            pass
+    raise missing

@@ -1,0 +1,2 @@
+class FormatError(ValueError):
+    """Not a file of tinyprop, or a damaged one."""

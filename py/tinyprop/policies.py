@@ -1,0 +1,158 @@
+"""Training policies: which samples train, and which rows of a layer. Objects that only hold
+settings; the formulas are in the core. All defaults are in this file."""
+
+from .optimizers import short_float
+
+# In the order of the core. What a policy does not use gets the value that means "dense".
+_SETTINGS = (
+    ("beta_mode", 0),
+    ("dense_output", 0),
+    ("backoff", 0),
+    ("ratio", 1.0),
+    ("s_min", 1.0),
+    ("s_max", 1.0),
+    ("zeta", 1.0),
+    ("d_min", 0.0),
+    ("d_max", 1.0),
+    ("threshold", -1.0),
+    ("ymax_decay", 1.0),
+    ("k", 0),
+    ("warmup", 0),
+    ("max_skips", 0),
+    ("rescale", 0),
+)
+
+
+class _Policy:
+    _kind = 0
+    _names = ()
+
+    def _set(self, **settings):
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._spec = (self._kind,) + tuple(settings.get(n, neutral) for n, neutral in _SETTINGS)
+
+    def __repr__(self):
+        settings = ", ".join("%s=%s" % (n, getattr(self, n)) for n in self._names)
+        return "%s(%s)" % (type(self).__name__, settings)
+
+
+class Full(_Policy):
+    """Full(): every sample trains every row."""
+
+    def __init__(self):
+        self._set()
+
+
+class TopK(_Policy):
+    """TopK(k) or TopK(ratio=r): hidden layers update the k (or r * units) rows with the largest
+    error (meProp). The output layer is dense."""
+
+    _kind = 1
+
+    def __init__(self, k=None, ratio=None):
+        if (k is None) == (ratio is None):
+            raise ValueError("TopK takes either k or ratio")
+        if k is None:
+            self._names = ("ratio",)
+            self._set(ratio=ratio)
+        else:
+            if not isinstance(k, int) or k < 1:
+                raise ValueError("k %r, allowed 1 and more" % (k,))
+            self._names = ("k",)
+            self._set(k=k)
+
+
+class TinyProp(_Policy):
+    """TinyProp(s_min=0.1, s_max=0.9, zeta=0.5, dense_output=False, rescale=False,
+    ymax_decay=1.0)
+
+    The share of rows of a layer follows its error: S = (s_min + Y / Ymax (s_max - s_min)) *
+    zeta ** (distance from the output). Defaults of the authors' code.
+    """
+
+    _kind = 2
+    _names = ("s_min", "s_max", "zeta", "dense_output", "rescale", "ymax_decay")
+
+    def __init__(
+        self, s_min=0.1, s_max=0.9, zeta=0.5, dense_output=False, rescale=False, ymax_decay=1.0
+    ):
+        self._set(
+            s_min=s_min,
+            s_max=s_max,
+            zeta=zeta,
+            dense_output=dense_output,
+            rescale=rescale,
+            ymax_decay=ymax_decay,
+        )
+
+
+class TinyPropV2(_Policy):
+    """TinyPropV2(s_min=0.1, s_max=0.5, zeta=1.0, d_min=0.0, d_max=1.0, threshold=0.05,
+    beta_mode=0, dense_output=True, rescale=True, ymax_decay=1.0, warmup=0, max_skips=0, backoff=0)
+
+    TinyProp, and samples whose error is small (decision metric D <= threshold) are not trained at
+    all. The first `warmup` samples always train; after `max_skips` skips in a row one trains (0 =
+    off). backoff=g: fit() leaves a skipped sample out for 1, 2, 4 .. g epochs, g up to 31.
+    dense_output keeps all rows of the last layer; rescale lets the kept rows carry the error of
+    the whole layer. How the defaults were found: docs/defaults.md.
+    """
+
+    _kind = 3
+    _names = ("s_min", "s_max", "zeta", "d_min", "d_max", "threshold", "beta_mode")
+    _names += ("dense_output", "rescale", "ymax_decay", "warmup", "max_skips", "backoff")
+
+    def __init__(
+        self,
+        s_min=0.1,
+        s_max=0.5,
+        zeta=1.0,
+        d_min=0.0,
+        d_max=1.0,
+        threshold=0.05,
+        beta_mode=0,
+        dense_output=True,
+        rescale=True,
+        ymax_decay=1.0,
+        warmup=0,
+        max_skips=0,
+        backoff=0,
+    ):
+        self._set(
+            s_min=s_min,
+            s_max=s_max,
+            zeta=zeta,
+            d_min=d_min,
+            d_max=d_max,
+            threshold=threshold,
+            beta_mode=beta_mode,
+            dense_output=dense_output,
+            rescale=rescale,
+            ymax_decay=ymax_decay,
+            warmup=warmup,
+            max_skips=max_skips,
+            backoff=backoff,
+        )
+
+
+def restored_policy(spec):
+    """The object for what _tinyprop.Model.policy() returns."""
+    settings = {}
+    for (name, _), value in zip(_SETTINGS, spec[1:]):
+        settings[name] = short_float(value) if isinstance(value, float) else value
+    for name in ("dense_output", "rescale"):
+        settings[name] = bool(settings[name])
+    if spec[0] == TopK._kind:
+        return TopK(settings["k"]) if settings["k"] else TopK(ratio=settings["ratio"])
+    kind = (Full, TopK, TinyProp, TinyPropV2)[spec[0]]
+    return kind(**{n: settings[n] for n in kind._names})
+
+
+def to_policy(value):
+    if value is None:
+        return TinyPropV2()
+    if not isinstance(value, _Policy):
+        raise ValueError(
+            "policy %r is not known: Full(), TopK(...), TinyProp(...), TinyPropV2(...)" % (value,)
+        )
+    return value

@@ -1,0 +1,357 @@
+"""Sequential: a network on one model block."""
+
+import gc
+
+import _tinyprop
+
+from . import layers as _layers
+from .optimizers import restored_optimizer, short_float, to_optimizer
+from .policies import restored_policy, to_policy
+
+_LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+_PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
+_PLAN += ("scratch",)
+
+
+def new_block(n):
+    """A bytearray of n bytes; the MemoryError says how much there is."""
+    gc.collect()
+    try:
+        return bytearray(n)
+    except MemoryError:
+        free = gc.mem_free()
+    raise MemoryError("the model needs %d bytes in one piece, %d bytes are free" % (n, free))
+
+
+def table(rows, left=1):
+    """Rows of cells as lines of text; the first `left` columns are left-aligned."""
+    rows = [[str(c) for c in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, c in enumerate(row):
+            pad = " " * (widths[i] - len(c))
+            cells.append(c + pad if i < left else pad + c)
+        line = "  ".join(cells)
+        while line.endswith(" "):
+            line = line[:-1]
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _percent(part, whole):
+    return "%.1f %%" % (100.0 * part / whole if whole else 0.0)
+
+
+class Stats(dict):
+    """What m.stats() returns: a dict that prints as a table."""
+
+    def __repr__(self):
+        seen = self["seen"]
+        text = "samples  seen %d" % seen
+        for name in ("trained", "skipped", "waited"):
+            text += ", %s %d (%s)" % (name, self[name], _percent(self[name], seen))
+        for name in ("backward", "total"):
+            effort = self["effort_" + name]
+            dense = self["policy_effort_" + name]
+            text += "\neffort   %-8s  %.4f  (%.4f without zero skipping)" % (name, effort, dense)
+        rows = [["layer", "units", "mean k", "last k", "ratio", "MACs"]]
+        for y in self["layers"]:
+            row = [y["name"], y["units"], "%.1f" % y["mean_k"], y["k"], "%.3f" % y["ratio"]]
+            rows.append(row + [y["macs"]])
+        return text + "\n" + table(rows)
+
+    __str__ = __repr__
+
+
+class Evaluation:
+    """What m.evaluate() returns.
+
+    loss (mean), n, accuracy (0..1; None for mean_squared_error), confusion: Tensor (classes,
+    classes) i32 of counts, row = true class, column = predicted; None where there is none.
+    """
+
+    def __init__(self, loss, n, correct, confusion):
+        self.loss = loss
+        self.n = n
+        self.correct = correct
+        self.accuracy = None if correct is None else correct / n
+        self.confusion = confusion
+
+    def __repr__(self):
+        text = "loss %.4f" % self.loss
+        if self.correct is not None:
+            text += ", accuracy %.2f %% (%d of %d)" % (100 * self.accuracy, self.correct, self.n)
+        else:
+            text += ", %d samples" % self.n
+        c = self.confusion
+        if c is None:
+            return text
+        if len(c) > 16:
+            return text + "\n%d x %d counts in .confusion" % c.shape
+        rows = [["true"] + list(range(len(c))) + ["<- predicted"]]
+        for i in range(len(c)):
+            rows.append([i] + c[i].tolist() + [""])
+        return text + "\n" + table(rows)
+
+
+class Sequential:
+    """Sequential(layers, loss="softmax_cross_entropy", optimizer=SGD(), policy=TinyPropV2(),
+    dtype="f32", seed=1, batch_size=1)
+
+    layers: Input first, then Dense and the like. loss: "softmax_cross_entropy" (y is a class
+    index or a vector of probabilities) or "mean_squared_error" (y is a vector; a number where
+    the model has one output). batch_size 1 updates in place and needs no memory for gradients.
+    All memory is taken here; training and predicting with out= take none.
+    """
+
+    def __init__(
+        self,
+        layers,
+        loss="softmax_cross_entropy",
+        optimizer=None,
+        policy=None,
+        dtype="f32",
+        seed=1,
+        batch_size=1,
+        _block=None,
+    ):
+        self._run = None
+        if _block is not None:
+            self._m = _tinyprop.Model(_block)
+            self.layers, self._places = _layers.restored_layers(self._m)
+            self._bind()
+            return
+        if loss == "mse":
+            loss = "mean_squared_error"
+        kind = _layers._choice("loss", loss, _LOSSES)
+        if dtype != "f32":
+            raise ValueError("dtype %r is not available: f32" % (dtype,))
+        self.layers, rows, self._places = _layers.compile_layers(layers, kind == 0)
+        x = self.layers[0]
+        optimizer = to_optimizer(optimizer)._spec
+        policy = to_policy(policy)._spec
+        n_in = _layers._size(x.shape)
+        spec = (n_in, kind, batch_size, seed, x.scale, x.offset, optimizer, policy, rows)
+        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec)
+        self._bind()
+
+    def _bind(self):
+        # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
+        # the buffer protocol (or a short list); y: see above. Takes no memory: where the heap is
+        # locked or full the loss comes in a float that the next call overwrites.
+        self.train_step = self._m.train_step
+        # classify(x) -> index of the largest output.
+        self.classify = self._m.classify
+
+    def _spec(self):
+        m = self._m
+        _, n_in, _, loss, batch, seed, _, _, _ = m.info()
+        scale = m.scale()
+        pair = (None, None) if scale is None else (scale[0], scale[1])
+        rows = _layers.model_rows(m, self._places)
+        return (n_in, loss, batch, seed) + pair + (m.optimizer(), m.policy(), rows)
+
+    # --- Settings ---
+
+    @property
+    def loss(self):
+        return _LOSSES[self._m.info()[3]]
+
+    @property
+    def seed(self):
+        return self._m.info()[5]
+
+    @property
+    def batch_size(self):
+        return self._m.info()[4]
+
+    @property
+    def dtype(self):
+        return "f32"
+
+    @property
+    def optimizer(self):
+        return restored_optimizer(self._m.optimizer())
+
+    @property
+    def policy(self):
+        return restored_policy(self._m.policy())
+
+    @property
+    def lr(self):
+        """Learning rate, to read and to set."""
+        return short_float(self._m.optimizer()[2])
+
+    @lr.setter
+    def lr(self, value):
+        spec = self._m.optimizer()
+        self._m.optimizer(spec[:2] + (value,) + spec[3:])
+
+    def set_optimizer(self, optimizer):
+        """Other settings of the same kind of optimiser; its state stays."""
+        self._m.optimizer(to_optimizer(optimizer)._spec)
+
+    def set_policy(self, policy):
+        self._m.policy(to_policy(policy)._spec)
+
+    # --- Use ---
+
+    def predict(self, x, out=None):
+        """Output vector: probabilities for softmax_cross_entropy, else the last activations.
+
+        out: a writable f32 buffer to fill; without it a new Tensor.
+        """
+        return self._m.predict(x, out)
+
+    def fit(
+        self,
+        data,
+        epochs=1,
+        budget_ms=None,
+        callback=None,
+        validation=0.0,
+        patience=None,
+        shuffle=True,
+        verbose=1,
+    ):
+        """Train on all samples of data `epochs` times; returns a fit.Run (history, done).
+
+        data: a Dataset; (X, Y), X a buffer of all samples and Y one of all labels; a sequence of
+        (x, y); two lists ([x ..], [y ..]); or anything that can be iterated, in its own order.
+        budget_ms: come back after that time with run.done False; run.resume(budget_ms), or fit()
+        with the same data and epochs, goes on there, also after Ctrl-C. callback(info) is called
+        after each epoch; True or "stop" ends the training. validation: the share of samples kept
+        for validation (drawn by the seed; the last ones without shuffle), or other data.
+        patience: stop after so many epochs without a lower validation loss; the last weights
+        stay. verbose=0 prints nothing.
+        """
+        from .fit import Run
+
+        run = self._run
+        if run is None or not run.continues(data, epochs):
+            settings = (callback, validation, patience, shuffle, verbose)
+            run = Run(self, data, epochs, *settings)
+            self._run = run
+        return run.resume(budget_ms)
+
+    def evaluate(self, data, confusion=True):
+        """Loss, accuracy and confusion matrix over data (forms as in fit); an Evaluation."""
+        from .fit import evaluate
+
+        return evaluate(self, data, confusion)
+
+    def flush(self):
+        """Apply a mini-batch that is not full yet (batch_size > 1)."""
+        self._m.flush()
+
+    def reset(self, seed=None):
+        """Draw all weights anew; forget optimiser and policy state and the counters."""
+        self._run = None
+        self._m.reset(self.seed if seed is None else seed)
+
+    # --- Looking inside ---
+
+    def _row(self, i):
+        n = len(self.layers)
+        at = i + n if i < 0 else i
+        if at not in self._places:
+            what = repr(self.layers[at]) if 0 <= at < n else "there is none"
+            places = ", ".join(str(p) for p in self._places)
+            raise ValueError("layer %d (%s) has no weights; those with: %s" % (i, what, places))
+        return self._places.index(at)
+
+    def weights(self, i):
+        """W of layer i (numbered as in summary()), a Tensor (units, inputs) over the model."""
+        return self._m.weights(self._row(i))
+
+    def bias(self, i):
+        """b of layer i, a Tensor (units,) over the model."""
+        return self._m.bias(self._row(i))
+
+    def output(self, i):
+        """Activations of layer i after predict(), a Tensor (units,) over the model. After a
+        training step they hold the errors that were kept."""
+        return self._m.output(self._row(i))
+
+    def plan(self):
+        """Bytes of the model: total and its parts, and persist, the size of a checkpoint."""
+        return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+
+    def summary(self):
+        """Print layers, shapes, parameters and bytes."""
+        rows = [["layer", "", "output", "activation", "parameters", "bytes"]]
+        shape = self.layers[0].shape
+        total = 0
+        for i, y in enumerate(self.layers):
+            cells = ["", "", ""]
+            if i in self._places:
+                spec = self._m.layer(self._places.index(i))
+                shape = (spec[5],)
+                n = (spec[4] + 1) * spec[5]
+                total += n
+                last = i == self._places[-1] and self.loss == _LOSSES[0]
+                name = "softmax" if last else _layers._ACTIVATIONS[spec[1]]
+                if spec[3] != 2:
+                    name += (", frozen", ", bias only")[spec[3]]
+                cells = [name, n, 4 * n]
+            elif isinstance(y, _layers.Flatten):
+                shape = (_layers._size(shape),)
+            rows.append([i, type(y).__name__, shape] + cells)
+        print(table(rows, 4))
+        p = self.plan()
+        print("parameters  %d = %d bytes" % (total, p["parameters"]))
+        extra = p["total"] - p["parameters"]
+        parts = ", ".join("%s %d" % (n, p[n]) for n in reversed(_PLAN[2:]) if n != "parameters")
+        print("training    %d bytes more: %s" % (extra, parts))
+        file = p["persist"] + _tinyprop.FILE_HEAD
+        print("peak        %d bytes, all taken now; a checkpoint has %d" % (p["total"], file))
+        print("loss        %s, batch_size %d, seed %d" % (self.loss, self.batch_size, self.seed))
+        print("optimizer   %r" % (self.optimizer,))
+        print("policy      %r" % (self.policy,))
+
+    def stats(self):
+        """Counters since the model was made or reset_stats(): a dict that prints as a table.
+
+        Effort = multiply-accumulates done / those of dense full training of the same samples;
+        policy_effort_* count as if zero inputs were not skipped.
+        """
+        seen, trained, skipped, waited, forward, backward, policy, f, b = self._m.counters()
+        n = seen or 1
+        s = Stats(seen=seen, trained=trained, skipped=skipped, waited=waited)
+        s["effort_backward"] = backward / (n * b)
+        s["effort_total"] = (forward + backward) / (n * (f + b))
+        s["policy_effort_backward"] = policy / (n * b)
+        s["policy_effort_total"] = ((seen - waited) * f + policy) / (n * (f + b))
+        s["layers"] = []
+        for r, place in enumerate(self._places):
+            _, _, _, _, _, units, _, ymax, ratio, k, k_sum, macs = self._m.layer(r)
+            y = {"name": "%d %s" % (place, type(self.layers[place]).__name__), "units": units}
+            y["k"] = k
+            y["mean_k"] = k_sum / (trained or 1)
+            y["ratio"] = ratio
+            y["ymax"] = ymax
+            y["macs"] = macs
+            s["layers"].append(y)
+        return s
+
+    def reset_stats(self):
+        self._m.reset_counters()
+
+    # --- Keeping ---
+
+    def save(self, path):
+        """Write a checkpoint. A power cut leaves the old or the new one at path."""
+        from .checkpoint import save
+
+        save(self, path)
+
+    def copy(self):
+        """An independent model with the same weights, settings and state."""
+        block = new_block(len(self._m.block))
+        block[:] = self._m.block
+        return Sequential(None, _block=block)
+
+    def __repr__(self):
+        return "Sequential(%r, loss=%r)" % (self.layers, self.loss)

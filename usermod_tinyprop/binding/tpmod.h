@@ -1,0 +1,177 @@
+// Shared by the files of the binding, the extension module `_tinyprop`. Each function here
+// parses, checks, calls the core and raises; it keeps no state outside its objects. One source
+// serves the firmware module and the native .mpy: what the latter lacks sits behind the helpers
+// below.
+#ifndef TPMOD_H
+#define TPMOD_H
+
+#include <stdarg.h>
+
+#include "py/mpconfig.h"
+#if MICROPY_ENABLE_DYNRUNTIME
+#include "py/dynruntime.h"
+#define mp_type_MemoryError (*(mp_obj_type_t *)(mp_load_global(MP_QSTR_MemoryError)))
+#else
+#include "py/binary.h"
+#include "py/mpprint.h"
+#include "py/runtime.h"
+#endif
+
+#include "../core/tp.h"
+
+#define TPMOD_NORETURN __attribute__((noreturn))
+
+// --- Types ---
+// A native module fills its type objects when it is loaded, a firmware has them in flash. The
+// lists TPMOD_*_METHODS name each method once for both; `fixed` takes 0 to 3 arguments.
+
+#if MICROPY_ENABLE_DYNRUNTIME
+typedef mp_obj_full_type_t tpmod_type_t;
+void tpmod_tensor_init(void);
+void tpmod_model_init(void);
+// Fill the types and the module's globals: all that mpy_init has to do.
+void tpmod_native_init(void);
+#else
+typedef const mp_obj_type_t tpmod_type_t;
+#endif
+extern tpmod_type_t tpmod_tensor_type, tpmod_model_type, tpmod_session_type;
+
+#define TPMOD_IS(o, type) (mp_obj_get_type(o) == (const mp_obj_type_t *)&(type))
+#define TPMOD_ROM_ROW(kind, name, object) {MP_ROM_QSTR(name), MP_ROM_PTR(&object)},
+#define TPMOD_NATIVE_ROW(kind, name, object) \
+    *row++ = (mp_map_elem_t){MP_OBJ_NEW_QSTR(name), MP_OBJ_FROM_PTR(&object)};
+#define TPMOD_ONE(kind, name, object) +1
+#define TPMOD_DECLARE(kind, name, object) extern const mp_obj_fun_builtin_##kind##_t object;
+
+bool tpmod_is_float(mp_const_obj_t o);
+bool tpmod_is_slice(mp_const_obj_t o);
+bool tpmod_is_int(mp_const_obj_t o); // int or bool
+
+// List or tuple. Inline: each training step asks it twice.
+static inline bool tpmod_is_list(mp_const_obj_t o) {
+    if (!mp_obj_is_obj(o)) {
+        return false;
+    }
+    const mp_obj_type_t *type = ((const mp_obj_base_t *)MP_OBJ_TO_PTR(o))->type;
+    return type == &mp_type_list || type == &mp_type_tuple;
+}
+
+// --- Exceptions ---
+
+// Text built on the C stack; what does not fit is cut off.
+#define TPMOD_TEXT_MAX 160
+typedef struct {
+    mp_print_t print;
+    size_t length;
+    char text[TPMOD_TEXT_MAX];
+} tpmod_text_t;
+
+void tpmod_text_init(tpmod_text_t *t);
+// A number as short as its value allows: 3, 0.05, 1e-07, nan.
+void tpmod_text_number(tpmod_text_t *t, float v);
+TPMOD_NORETURN void tpmod_text_raise(tpmod_text_t *t, const mp_obj_type_t *type);
+
+TPMOD_NORETURN void tpmod_raise(const mp_obj_type_t *type, const char *format, ...);
+
+// The one place where an error of the core becomes an exception. `place` is the position of the
+// layer that a message should name, -1 to take the fault's own.
+TPMOD_NORETURN void tpmod_raise_fault(int err, const tp_fault_t *fault, int32_t place);
+
+// --- Arguments ---
+
+// An integer in lo..hi; `what` (and layer `place` where >= 0) names it in the ValueError.
+int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi);
+float tpmod_float(mp_obj_t o);
+// The n items of a tuple or list.
+mp_obj_t *tpmod_items(mp_obj_t o, size_t n, const char *what);
+mp_obj_t tpmod_new_float(float v);
+mp_obj_t tpmod_new_uint64(uint64_t v);
+// Bytes from the heap, NULL where it is locked or full.
+void *tpmod_malloc_maybe(size_t bytes);
+
+// --- Elements of any object with the buffer protocol ---
+
+uint32_t tpmod_dtype_bytes(uint8_t dtype);
+const char *tpmod_dtype_name(uint8_t dtype);
+// The dtype of a buffer's typecode, 0 if it has none.
+uint8_t tpmod_dtype_of(int typecode);
+
+// A list or tuple of numbers as an array('f'), everything else as it is.
+mp_obj_t tpmod_as_buffer(mp_obj_t o);
+// Look at the elements of o for this call; `what` names it in errors.
+void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view);
+// The same where only float32 will do. flags: MP_BUFFER_READ or MP_BUFFER_RW.
+float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *count);
+
+// A Tensor over bytes of owner; dtype and dims are right and inside the buffer.
+mp_obj_t tpmod_tensor_new(mp_obj_t owner, uint32_t offset, uint8_t dtype, uint32_t ndim,
+    const uint32_t *dims);
+// A Tensor over zeros of its own.
+mp_obj_t tpmod_tensor_zeros(uint8_t dtype, uint32_t ndim, const uint32_t *dims);
+
+// The activations by the names that a user types; raises for any other.
+uint8_t tpmod_activation(mp_obj_t name);
+
+// tpmod_model.c
+tp_model_t *tpmod_model_get(mp_obj_t self_in);
+
+// --- Functions of the module, defined in tpmod_kernels.c and tpmod_model.c, and methods ---
+
+#define TPMOD_FUNCTIONS(X) \
+    X(fixed, MP_QSTR_plan, tpmod_plan_obj) \
+    X(fixed, MP_QSTR_file_head, tpmod_file_head_obj) \
+    X(fixed, MP_QSTR_file_check, tpmod_file_check_obj) \
+    X(fixed, MP_QSTR_file_block_bytes, tpmod_file_block_bytes_obj) \
+    X(var, MP_QSTR_crc32, tpmod_crc32_obj) \
+    X(fixed, MP_QSTR_permute, tpmod_permute_obj) \
+    X(fixed, MP_QSTR_backoff_waits, tpmod_backoff_waits_obj) \
+    X(var, MP_QSTR_backoff_note, tpmod_backoff_note_obj) \
+    X(fixed, MP_QSTR_exp, tpmod_exp_obj) \
+    X(fixed, MP_QSTR_log, tpmod_log_obj) \
+    X(fixed, MP_QSTR_sqrt, tpmod_sqrt_obj) \
+    X(fixed, MP_QSTR_tanh, tpmod_tanh_obj) \
+    X(fixed, MP_QSTR_sigmoid, tpmod_sigmoid_obj) \
+    X(var, MP_QSTR_activate, tpmod_activate_obj) \
+    X(var, MP_QSTR_activate_backward, tpmod_activate_backward_obj) \
+    X(fixed, MP_QSTR_softmax, tpmod_softmax_obj) \
+    X(fixed, MP_QSTR_cross_entropy, tpmod_cross_entropy_obj) \
+    X(var, MP_QSTR_topk, tpmod_topk_obj) \
+    X(var, MP_QSTR_dense_forward, tpmod_dense_forward_obj) \
+    X(var, MP_QSTR_sparse_dense_backward, tpmod_sparse_dense_backward_obj)
+
+#define TPMOD_TENSOR_METHODS(X) \
+    X(fixed, MP_QSTR_fill, tpmod_tensor_fill_obj) \
+    X(fixed, MP_QSTR_copy_from, tpmod_tensor_copy_from_obj) \
+    X(fixed, MP_QSTR_reshape, tpmod_tensor_reshape_obj) \
+    X(fixed, MP_QSTR_tolist, tpmod_tensor_tolist_obj) \
+    X(fixed, MP_QSTR___getitem__, tpmod_tensor_getitem_obj)
+
+#define TPMOD_MODEL_METHODS(X) \
+    X(fixed, MP_QSTR_train_step, tpmod_model_train_step_obj) \
+    X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
+    X(var, MP_QSTR_step_row, tpmod_model_step_row_obj) \
+    X(var, MP_QSTR_test, tpmod_model_test_obj) \
+    X(var, MP_QSTR_test_row, tpmod_model_test_row_obj) \
+    X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \
+    X(var, MP_QSTR_predict, tpmod_model_predict_obj) \
+    X(fixed, MP_QSTR_classify, tpmod_model_classify_obj) \
+    X(fixed, MP_QSTR_waited, tpmod_model_waited_obj) \
+    X(fixed, MP_QSTR_flush, tpmod_model_flush_obj) \
+    X(fixed, MP_QSTR_epoch_end, tpmod_model_epoch_end_obj) \
+    X(fixed, MP_QSTR_reset, tpmod_model_reset_obj) \
+    X(fixed, MP_QSTR_reset_counters, tpmod_model_reset_counters_obj) \
+    X(var, MP_QSTR_optimizer, tpmod_model_optimizer_obj) \
+    X(var, MP_QSTR_policy, tpmod_model_policy_obj) \
+    X(fixed, MP_QSTR_info, tpmod_model_info_obj) \
+    X(fixed, MP_QSTR_counters, tpmod_model_counters_obj) \
+    X(fixed, MP_QSTR_layer, tpmod_model_layer_obj) \
+    X(fixed, MP_QSTR_weights, tpmod_model_weights_obj) \
+    X(fixed, MP_QSTR_bias, tpmod_model_bias_obj) \
+    X(fixed, MP_QSTR_output, tpmod_model_output_obj) \
+    X(fixed, MP_QSTR_scale, tpmod_model_scale_obj)
+
+#define TPMOD_SESSION_METHODS(X) \
+    X(fixed, MP_QSTR_use, tpmod_session_use_obj) \
+    X(fixed, MP_QSTR_train_step, tpmod_session_train_step_obj)
+
+#endif

@@ -1,0 +1,40 @@
+# The module `_tinyprop` for CMake-based ports: -DUSER_C_MODULES=<this file>.
+set(TINYPROP_DIR ${CMAKE_CURRENT_LIST_DIR})
+
+# The binding sees MicroPython; core and kernels are a plain C library.
+set(TINYPROP_BINDING
+    ${TINYPROP_DIR}/binding/tpmod.c
+    ${TINYPROP_DIR}/binding/tpmod_kernels.c
+    ${TINYPROP_DIR}/binding/tpmod_model.c
+    ${TINYPROP_DIR}/binding/tpmod_tensor.c
+)
+set(TINYPROP_CORE
+    ${TINYPROP_DIR}/core/tp_file.c
+    ${TINYPROP_DIR}/core/tp_math.c
+    ${TINYPROP_DIR}/core/tp_model.c
+    ${TINYPROP_DIR}/core/tp_ops.c
+    ${TINYPROP_DIR}/core/tp_optim.c
+    ${TINYPROP_DIR}/core/tp_plan.c
+    ${TINYPROP_DIR}/core/tp_policy.c
+)
+set(TINYPROP_KERNELS
+    ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
+)
+
+add_library(usermod_tinyprop INTERFACE)
+target_sources(usermod_tinyprop INTERFACE
+    ${TINYPROP_BINDING} ${TINYPROP_CORE} ${TINYPROP_KERNELS})
+target_link_libraries(usermod INTERFACE usermod_tinyprop)
+
+# Optimisation of our own loops, whatever the port uses for the rest. The arithmetic is defined
+# operation by operation, so nothing may be contracted or reordered.
+set(TINYPROP_BINDING_OPT -O2 CACHE STRING "Optimisation of tinyprop's binding")
+set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
+set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
+set(TINYPROP_NUMERICS -ffp-contract=off -fno-math-errno -fno-fast-math)
+set_source_files_properties(${TINYPROP_CORE} PROPERTIES
+    COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")
+set_source_files_properties(${TINYPROP_KERNELS} PROPERTIES
+    COMPILE_OPTIONS "${TINYPROP_KERNELS_OPT};${TINYPROP_NUMERICS}")
+set_source_files_properties(${TINYPROP_BINDING} PROPERTIES
+    COMPILE_OPTIONS "${TINYPROP_BINDING_OPT};${TINYPROP_NUMERICS}")

@@ -1,0 +1,34 @@
+# The module `_tinyprop` for make-based ports: USER_C_MODULES=<folder above this one>.
+TINYPROP_DIR := $(USERMOD_DIR)
+
+# The binding sees MicroPython; core and kernels are a plain C library.
+SRC_USERMOD_C += $(addprefix $(TINYPROP_DIR)/binding/, \
+	tpmod.c \
+	tpmod_kernels.c \
+	tpmod_model.c \
+	tpmod_tensor.c \
+	)
+
+SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
+	tp_file.c \
+	tp_math.c \
+	tp_model.c \
+	tp_ops.c \
+	tp_optim.c \
+	tp_plan.c \
+	tp_policy.c \
+	)
+SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
+	tp_kernels_generic.c \
+	)
+
+# Optimisation of our own loops, whatever the port uses for the rest. The arithmetic is defined
+# operation by operation, so nothing may be contracted or reordered.
+TINYPROP_BINDING_OPT ?= -O2
+TINYPROP_CORE_OPT ?= -O3
+TINYPROP_KERNELS_OPT ?= -O3
+TINYPROP_NUMERICS := -ffp-contract=off -fno-math-errno -fno-fast-math
+TINYPROP_BUILD := $(BUILD)/$(patsubst $(USER_C_MODULES)/%,%,$(TINYPROP_DIR))
+$(TINYPROP_BUILD)/core/%.o: CFLAGS += $(TINYPROP_CORE_OPT) $(TINYPROP_NUMERICS)
+$(TINYPROP_BUILD)/kernels/%.o: CFLAGS += $(TINYPROP_KERNELS_OPT) $(TINYPROP_NUMERICS)
+$(TINYPROP_BUILD)/binding/%.o: CFLAGS += $(TINYPROP_BINDING_OPT) $(TINYPROP_NUMERICS)
