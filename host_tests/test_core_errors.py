@@ -275,6 +275,30 @@ def test_loss_that_is_not_finite_is_refused_and_changes_nothing(core, loss, batc
         np.testing.assert_array_equal(model.persistent(), before)
 
 
+@pytest.mark.parametrize("policy", POLICY_CASES.values(), ids=POLICY_CASES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_errors_that_overflow_on_the_way_down_do_not_reach_the_weights(core, policy, batch):
+    policy = replace(policy, threshold=-1.0)
+    spec = replace(SPEC, n_in=2, layers=(Layer(4), Layer(3)), policy=policy, batch=batch)
+    model = CoreModel(core, spec)
+    # Logits of 0, so a finite loss; but W times the errors is beyond float32.
+    model.weights_and_bias(1, "off_w")[0][:] = np.float32([[-3e38], [3e38], [3e38]])
+    lower = [a.copy() for a in model.weights_and_bias(0, "off_w")]
+    assert model.train_step(np.zeros(2, F32), 0)[0]
+    model.flush()
+    for now, before in zip(model.weights_and_bias(0, "off_w"), lower, strict=True):
+        np.testing.assert_array_equal(now, before)
+    assert np.isfinite(model.weights_and_bias(1, "off_w")[0]).all()
+    assert model.check() == OK
+
+
+def test_integers_that_overflow_when_scaled_are_refused(core):
+    model = CoreModel(core, replace(SCALED, scale=(3e38, 1.0)))
+    x = np.array([1, 1, 100, 1, 1, 1], np.int8)
+    error = refusal(model.predict, x)
+    assert (error.code, error.what, error.got) == (NONFINITE, "x", 2)
+
+
 def test_mean_squared_error_takes_any_finite_target(core):
     model = CoreModel(core, replace(SPEC, loss="mean_squared_error"))
     assert model.train_step(GOOD_X, F32([-3, 100, 0.5, 0]))[0]
@@ -393,6 +417,18 @@ def test_parameters_that_are_not_finite_are_noticed(core, what, value):
             model = CoreModel(core, ADAM)
             model.weights_and_bias(layer, what)[group].ravel()[-1] = value
             assert model.check() == FORMAT
+
+
+def test_second_moments_below_zero_are_noticed(core):
+    model = CoreModel(core, ADAM)
+    model.weights_and_bias(1, "off_v")[1][-1] = -1e-9
+    assert model.check() == FORMAT
+
+
+def test_gradient_sums_that_are_not_finite_are_noticed(core):
+    model = CoreModel(core, replace(SPEC, batch=2))
+    model.weights_and_bias(2, "off_g")[1][-1] = NAN
+    assert model.check() == FORMAT
 
 
 @pytest.mark.parametrize(

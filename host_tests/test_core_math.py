@@ -112,6 +112,11 @@ def test_permute_is_a_bijection(core, key):
         assert sorted(image) == list(range(n)), n
 
 
+@pytest.mark.parametrize("i, n", [(0, 0), (5, 5), (7, 3), (2**32 - 1, 1)])
+def test_permute_comes_back_from_an_index_out_of_range(core, i, n):
+    assert core.tp_permute(i, n, 1) == i
+
+
 def test_permute_shuffles_differently_for_each_key(core):
     orders = {tuple(core.tp_permute(i, 100, key) for i in range(100)) for key in range(50)}
     assert len(orders) == 50

@@ -20,6 +20,7 @@ F32 = np.float32
 NEUTRAL = {
     "topk-all": Policy("topk", k=100),
     "topk-ratio-1": Policy("topk", ratio=1.0),
+    "topk-rescaled": Policy("topk", k=100, rescale=1),
     "tinyprop": Policy("tinyprop", s_min=1, s_max=1, zeta=1),
     "tinypropv2": Policy("tinypropv2", s_min=1, s_max=1, zeta=1, threshold=-1),
     "tinypropv2-warm": Policy("tinypropv2", s_min=1, s_max=1, zeta=1, threshold=9, warmup=999),
@@ -143,7 +144,7 @@ def test_200_steps_are_bit_for_bit_those_of_the_oracle(core, policy, opt, rows, 
         batch=batch,
         seed=turn,
         opt=replace(opt, rows=rows),
-        policy=policy,
+        policy=replace(policy, rescale=turn % 2),
     )
     pair = Pair(core, spec)
     for i, (x, y) in enumerate(samples(spec, 200, vectors=turn % 2 == 0)):
@@ -154,8 +155,8 @@ def test_200_steps_are_bit_for_bit_those_of_the_oracle(core, policy, opt, rows, 
     pair.assert_same()
     head = pair.model.head
     assert head.seen == 200 == head.trained + head.skipped
-    assert head.trained > 20 and pair.model.layer(0).k_sum > 0
-    assert (head.skipped > 20) == (policy.kind == "tinypropv2")
+    assert head.trained > 10 and pair.model.layer(0).k_sum > 0
+    assert (head.skipped > 10) == (policy.kind == "tinypropv2")
 
 
 @settings(max_examples=300)
@@ -214,6 +215,35 @@ def test_neutral_settings_are_full_training_bit_for_bit(core, policy, opt, rows,
     assert (trained_parameters(core, replace(spec, policy=policy)) == full).all()
     reduced = replace(spec, policy=POLICY_CASES["tinyprop"])
     assert (trained_parameters(core, reduced) != full).any()
+
+
+@pytest.mark.parametrize("ratio, k", [(0.001, 1), (0.15, 1), (0.2, 2), (0.5, 4), (1.0, 8)])
+def test_top_k_ratio_is_rounded_to_one_row_at_least(core, ratio, k):
+    spec = network(hidden=(8,), activation="tanh", policy=Policy("topk", ratio=ratio))
+    pair = Pair(core, spec).run(samples(spec, 5))
+    assert [row.k for row in pair.model.layers] == [k, 4]
+
+
+@pytest.mark.parametrize("beta_mode, trains", [(0, True), (1, False)])
+def test_decision_where_nothing_was_ever_wrong(core, beta_mode, trains):
+    policy = Policy("tinypropv2", d_min=0.25, threshold=0.125, beta_mode=beta_mode)
+    spec = Spec(3, (Layer(4, init="zeros"),), loss="mean_squared_error", policy=policy)
+    pair = Pair(core, spec)
+    assert pair.train(np.ones(3, F32), np.zeros(4, F32)) == trains
+    pair.assert_same()
+
+
+@each_batch
+def test_rescaled_rows_carry_the_error_of_the_layer(core, batch):
+    spec = network(activation="tanh", policy=Policy("topk", k=2, rescale=1), batch=batch)
+    pair = Pair(core, spec)
+    for x, y in samples(spec, 10):
+        pair.train(x, y)
+        for i in range(2):
+            kept, full = pair.model.output(i), pair.net.layers[i].delta
+            assert np.count_nonzero(kept) == 2 < np.count_nonzero(full)
+            assert np.abs(kept).sum() == pytest.approx(np.abs(full).sum(), rel=1e-5)
+    pair.assert_same()
 
 
 @pytest.mark.parametrize("beta_mode", [0, 1])

@@ -5,7 +5,7 @@ import subprocess
 
 import core_api
 import pytest
-from conftest import need_compiler
+from conftest import need, need_compiler
 
 ROOT, SOURCE_DIR = core_api.ROOT, core_api.SOURCE_DIR
 CORE_FILES = core_api.sources() + core_api.headers()
@@ -103,6 +103,15 @@ def test_no_binary_file_is_kept():
 @by_name(CORE_FILES)
 def test_core_files_stay_readable_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= 700
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_missing_tool_skips_at_home_and_fails_on_a_build_server(monkeypatch, server):
+    monkeypatch.setenv("CI", "true" if server else "")
+    outcome = pytest.fail.Exception if server else pytest.skip.Exception
+    need(True, "a tool", "none")
+    with pytest.raises(outcome, match="a tool is missing: build it"):
+        need(False, "a tool", "build it")
 
 
 # --- The mirror of tp.h ---

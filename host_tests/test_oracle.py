@@ -315,6 +315,22 @@ def test_second_reading_of_beta_compares_with_the_layer_above():
     assert policy.share_kept(p, F32(1), F32(4), 0, None) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("beta_mode, d", [(0, 0.25), (1, 0.0)])
+def test_decision_where_nothing_was_ever_wrong(beta_mode, d):
+    p = Policy("tinypropv2", d_min=0.25, d_max=1, beta_mode=beta_mode)
+    assert policy.decision(p, F32(0), F32(0)) == d
+
+
+def test_rescaling_gives_the_kept_rows_the_error_of_all():
+    # Sum |delta| = 1, kept .5 and .3: both times 1.25.
+    delta = numerics.f32([0.1, -0.5, 0.3, 0.1])
+    p, rows = Policy("topk", k=2, rescale=1), numerics.rows_kept(delta, 2)
+    kept = policy.kept_errors(p, delta, rows, 2)
+    np.testing.assert_allclose(kept, [-0.625, 0.375], rtol=1e-6)
+    plain = policy.kept_errors(replace(p, rescale=0), delta, rows, 2)
+    np.testing.assert_array_equal(plain, delta[1:3])
+
+
 @pytest.mark.parametrize("beta_mode", [0, 1])
 def test_tinypropv2_decides_by_the_error_relative_to_the_largest(beta_mode):
     # Softmax outputs for class 0 and their sum of |delta| = 2 (1 - p0).

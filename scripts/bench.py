@@ -64,9 +64,7 @@ def bench_step(targets):
         }
         for policy in ("Full", "TopK"):
             script = BENCHMARKS / "unix_step.py"
-            counts[f"tinyprop {policy}"] = per_step(
-                micropython, script, after=(policy, *sizes)
-            )
+            counts[f"tinyprop {policy}"] = per_step(micropython, script, after=(policy, *sizes))
         bare = counts["bare C loop -O3"]
         for name, count in counts.items():
             rows.append(

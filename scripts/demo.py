@@ -67,6 +67,9 @@ def draw(runs, path):
         for name, style in zip(POLICIES, ("k-", "C0-", "C1--")):
             axis.plot(epochs, curve(runs[name], key), style, label=name)
         axis.set(title=title, xlabel="epoch", yscale=scale, xticks=range(0, EPOCHS + 1, 5))
+        if scale == "log":
+            axis.set_yticks([0.02, 0.05, 0.1, 0.2, 0.4], ["2 %", "5 %", "10 %", "20 %", "40 %"])
+            axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.suptitle(

@@ -40,6 +40,7 @@ def print_table(title, header, rows):
     """A table on the terminal; the first column is text, the others are right-aligned."""
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
@@ -49,5 +50,6 @@ def print_table(title, header, rows):
         table.add_row(*(str(cell) for cell in row))
     console = Console()
     # A table wider than the terminal (or a pipe) is printed whole rather than cut.
-    console.width = max(console.width, 110)
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, Measurement.get(console, wide, table).maximum)
     console.print(table)

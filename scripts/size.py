@@ -39,7 +39,9 @@ def object_code():
             ["arm-none-eabi-objdump", "-h", target], capture_output=True, text=True, check=True
         ).stdout
         sizes = {}
-        for name, size in re.findall(r"^ *\d+ \.(?:text|rodata)(\S*) +([0-9a-f]{8})", sections, re.M):
+        for name, size in re.findall(
+            r"^ *\d+ \.(?:text|rodata)(\S*) +([0-9a-f]{8})", sections, re.M
+        ):
             name = name.lstrip(".").split(".")[0]
             name = name if name.startswith("tp_") else "constants"
             sizes[name] = sizes.get(name, 0) + int(size, 16)
@@ -67,7 +69,11 @@ def main():
     print_table(
         f"Object code, Cortex-M0+, {' '.join(FLAGS[2:3])}: bytes",
         ("file", "bytes"),
-        [*rows, ("all", total), ("without checkpoints, back-off, momentum, Adam", total - optional)],
+        [
+            *rows,
+            ("all", total),
+            ("without checkpoints, back-off, momentum, Adam", total - optional),
+        ],
     )
     records.add("flash_bytes", total, "B", board="M0", policy="all", name="core")
     records.add("flash_bytes", total - optional, "B", board="M0", policy="all", name="core-sgd")

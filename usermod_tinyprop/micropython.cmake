@@ -9,6 +9,7 @@ set(TINYPROP_BINDING
     ${TINYPROP_DIR}/binding/tpmod_tensor.c
 )
 set(TINYPROP_CORE
+    ${TINYPROP_DIR}/core/tp_block.c
     ${TINYPROP_DIR}/core/tp_file.c
     ${TINYPROP_DIR}/core/tp_math.c
     ${TINYPROP_DIR}/core/tp_model.c

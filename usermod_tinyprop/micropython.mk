@@ -10,6 +10,7 @@ SRC_USERMOD_C += $(addprefix $(TINYPROP_DIR)/binding/, \
 	)
 
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
+	tp_block.c \
 	tp_file.c \
 	tp_math.c \
 	tp_model.c \

@@ -100,7 +100,17 @@ assert list(out) == [5, 11]
 f2, f3, f4 = (tp.Tensor(n) for n in (2, 3, 4))
 raises(ValueError, "w has 4 values, out x in = 2 x 3", k.dense_forward, f2, f3, f4)
 raises(ValueError, "b has 3 values, expected 2", k.dense_forward, f2, f2, f4, f3)
-raises(ValueError, "w has 4 values, delta x in = 2 x 3", k.sparse_dense_backward, None, f4, None, f3, f2, 1)
+raises(
+    ValueError,
+    "w has 4 values, delta x in = 2 x 3",
+    k.sparse_dense_backward,
+    None,
+    f4,
+    None,
+    f3,
+    f2,
+    1,
+)
 raises(ValueError, "dx has 3 values, expected 2", k.sparse_dense_backward, f3, f4, None, f2, f2, 1)
 raises(ValueError, "b has 3 values, expected 2", k.sparse_dense_backward, None, f4, f3, f2, f2, 1)
 raises(ValueError, "a has 3 values, expected 2", k.activate_backward, f2, f3, "relu")

@@ -29,7 +29,9 @@ p = m.plan()
 assert p["total"] == sum(p[k] for k in p if k not in ("total", "persist"))
 assert p["parameters"] == 4 * (4 * 6 + 6 + 6 * 3 + 3) and p["gradients"] == p["optimizer"] == 0
 assert len(m._m.block) == p["total"]
-assert repr(tp.Sequential([tp.Input(4), tp.Dense(3)])).startswith("Sequential([Input((4,)), Dense(3")
+assert repr(tp.Sequential([tp.Input(4), tp.Dense(3)])).startswith(
+    "Sequential([Input((4,)), Dense(3"
+)
 m.summary()
 
 # One seed, one model.
@@ -49,7 +51,14 @@ train_step(x, 1)
 assert b.stats()["seen"] == 2
 
 # Every form of the same input and target gives the same bits.
-forms = [x, memoryview(x), tp.Tensor(x), tp.Tensor((2, 2), buffer=x), [0.5, -1, 0, 2], (0.5, -1, 0, 2)]
+forms = [
+    x,
+    memoryview(x),
+    tp.Tensor(x),
+    tp.Tensor((2, 2), buffer=x),
+    [0.5, -1, 0, 2],
+    (0.5, -1, 0, 2),
+]
 for form in forms:
     q = net()
     assert q.train_step(form, 1) == loss
@@ -127,10 +136,15 @@ before = vector(a.weights(1)[0])
 for _ in range(5):
     a.train_step(x, 0)
 assert vector(a.weights(1)[0]) == before and a.stats()["skipped"] == 5
-for policy in (tp.Full(), tp.TopK(3), tp.TopK(ratio=0.25), tp.TinyProp(0.2, 0.7, 0.5, True, 0.75)):
+for policy in (
+    tp.Full(),
+    tp.TopK(3),
+    tp.TopK(ratio=0.25),
+    tp.TinyProp(0.2, 0.7, 0.5, True, True, 0.75),
+):
     a.set_policy(policy)
     assert repr(a.policy) == repr(policy), (a.policy, policy)
-policy = tp.TinyPropV2(0.2, 0.7, 0.9, 0.1, 0.8, 0.3, 1, True, 0.95, 10, 20, 30)
+policy = tp.TinyPropV2(0.2, 0.7, 0.9, 0.1, 0.8, 0.3, 1, False, False, 0.95, 10, 20, 30)
 a.set_policy(policy)
 assert repr(a.policy) == repr(policy)
 adam = tp.Adam(0.01, 0.8, 0.9, 1e-6, 0.001, "exact")

@@ -43,7 +43,12 @@ def check_samples(m, n_in, n_out, single):
         (TypeError, "", ["a"] * n_in, 0),
         (ValueError, "x has 1 value,", [1.0], 0),
         (TypeError, "y must be", good, None),
-        (ValueError, ("y has %d values" % (n_out + 1), "%d output" % n_out), good, f32(*[0] * (n_out + 1))),
+        (
+            ValueError,
+            ("y has %d values" % (n_out + 1), "%d output" % n_out),
+            good,
+            f32(*[0] * (n_out + 1)),
+        ),
         (ValueError, "y[0] is not a finite", good, f32(*([NAN] + [0] * (n_out - 1)))),
         (ValueError, "'d'", good, array("d", [0] * n_out)),
         (ValueError, "y is an integer of more", good, 1 << 70),
@@ -128,8 +133,12 @@ raises(ValueError, ("layer 2 (Dense): units 65536", "1..65535"), model, i4, d3, 
 raises(ValueError, ("units", "1..65535"), model, i4, tp.Dense(1 << 70))
 raises(TypeError, "units must be an integer", model, i4, tp.Dense(2.5))
 raises(TypeError, "", model, i4, tp.Dense("8"))
-raises(ValueError, "layer 1 (Dense): takes a vector, gets shape (2, 2)", model, tp.Input((2, 2)), d3)
-raises(ValueError, "layer 3 (Dense): units 0", model, tp.Input((2, 2)), tp.Flatten(), d3, tp.Dense(0))
+raises(
+    ValueError, "layer 1 (Dense): takes a vector, gets shape (2, 2)", model, tp.Input((2, 2)), d3
+)
+raises(
+    ValueError, "layer 3 (Dense): units 0", model, tp.Input((2, 2)), tp.Flatten(), d3, tp.Dense(0)
+)
 raises(ValueError, ("'gelu'", "relu, leaky_relu"), tp.Dense, 3, "gelu")
 raises(ValueError, ("'orthogonal'", "glorot"), tp.Dense, 3, init="orthogonal")
 raises(ValueError, "trainable 'no'", tp.Dense, 3, trainable="no")

@@ -154,7 +154,12 @@ assert t.reshape((3, -1)).shape == (3, 2)
 raises(ValueError, "the new shape has 4 elements, the tensor 6", t.reshape, (2, 2))
 raises(ValueError, "only one", t.reshape, (-1, -1))
 m = memoryview(t)
-assert len(m) == 6 and m[5] == 6 and bytes(t[1:])[0] == 4 and array("h", t[1]) == array("h", [4, 5, 6])
+assert (
+    len(m) == 6
+    and m[5] == 6
+    and bytes(t[1:])[0] == 4
+    and array("h", t[1]) == array("h", [4, 5, 6])
+)
 m[0] = -9
 assert t[0, 0] == -9
 raises(AttributeError, "", setattr, t, "shape", (6,))

@@ -21,12 +21,11 @@ def zeta_power(policy, pos):
 
 
 def decision(policy, y, y_max):
-    """D of TinyPropV2, from the error of the output layer."""
-    if y_max == 0:
-        return F32(policy.d_min)
+    """D of TinyPropV2, from the error of the output layer. 0 of 0 counts as no error."""
+    relative = y / y_max if y_max > 0 else F32(0)
     if policy.beta_mode == 1:
-        return _between(policy.d_min, policy.d_max, ONE) * (y / y_max)
-    return _between(policy.d_min, policy.d_max, y / y_max) * ONE
+        return _between(policy.d_min, policy.d_max, ONE) * relative
+    return _between(policy.d_min, policy.d_max, relative) * ONE
 
 
 def trains(policy, d, seen, skips_in_row):

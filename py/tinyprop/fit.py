@@ -123,11 +123,16 @@ def _no_samples(epoch):
 
 # --- Training ---
 
+# Epochs of history: at most so many are kept, at least half of it.
+_HISTORY = 512
+
 
 class Run:
     """A training in progress, as fit() returns it.
 
-    done; epoch and step where it stands; history: one dict per finished epoch; stopped: why it
+    done; epoch and step where it stands; info: dict about the last finished epoch, as the callback
+    gets it; history: dict of arrays with one float per epoch (loss, trained_share, effort_total,
+    effort_backward, val_loss, val_accuracy; of many epochs the last few hundred); stopped: why it
     ended early ("callback", "patience") or None.
     """
 
@@ -176,7 +181,13 @@ class Run:
         self.epoch = 0
         self.done = False
         self.stopped = None
-        self.history = []
+        self.info = None
+        names = ["loss", "trained_share", "effort_total", "effort_backward"]
+        if self._n_validation:
+            names.append("val_loss")
+            if model.loss == "softmax_cross_entropy":
+                names.append("val_accuracy")
+        self.history = {name: array("f") for name in names}
         self._begin()
 
     def continues(self, data, epochs):
@@ -221,21 +232,21 @@ class Run:
 
     def _samples(self, left):
         """The samples still to do in this epoch; False when the time is up."""
-        last = ticks_ms()
+        started = ticks_ms()
         if self._training:
-            if not self._each(self._n, self._train, last, left):
+            if not self._each(self._n, self._train, started, left):
                 return False
             self._training = False
             self.step = 0
             self._m.epoch_end()
             self._trained = self._m.tally()
-        if left is not None and self._n_validation and ticks_diff(ticks_ms(), last) >= left:
-            return False
-        return self._each(self._n_validation, self._test, last, left)
+            spent = ticks_diff(ticks_ms(), started)
+            if left is not None and self._n_validation and left - spent <= self._longest:
+                return False
+        return self._each(self._n_validation, self._test, started, left)
 
     def _each(self, n, do, started, left):
-        last = started
-        i = -1
+        last = ticks_ms()
         try:
             while n is None or self.step < n:
                 i = self.step
@@ -291,9 +302,10 @@ class Run:
         info = {
             "epoch": self.epoch,
             "epochs": self.epochs,
-            "loss": loss / n if n else None,
+            "loss": loss / n if n else 0.0,
             "seen": seen,
             "trained": trained,
+            "trained_share": trained / seen,
             "skipped": skipped,
             "waited": waited,
             "effort_backward": backward / (seen * b),
@@ -303,9 +315,10 @@ class Run:
         if self._n_validation:
             loss, n, correct = self._sums
             info["val_loss"] = loss / n
-            if self.model.loss == "softmax_cross_entropy":
+            if "val_accuracy" in self.history:
                 info["val_accuracy"] = correct / n
-        self.history.append(info)
+        self.info = info
+        self._remember(info)
         self.done = self.epoch >= self.epochs
         if self.verbose:
             self._print(info)
@@ -322,19 +335,21 @@ class Run:
         if not self.done:
             self._begin()
 
+    def _remember(self, info):
+        for name, values in self.history.items():
+            if len(values) >= _HISTORY:
+                values = values[_HISTORY // 2 :]
+                self.history[name] = values
+            values.append(info[name])
+
     def _stop(self, why):
         if not self.done:
             self.done = True
             self.stopped = why
 
     def _print(self, info):
-        loss = info["loss"]
-        text = "epoch %d/%d  loss %s" % (
-            self.epoch,
-            self.epochs,
-            "-" if loss is None else "%.4f" % loss,
-        )
-        text += "  trained %.1f %%" % (100 * info["trained"] / info["seen"])
+        text = "epoch %d/%d  loss %.4f" % (self.epoch, self.epochs, info["loss"])
+        text += "  trained %.1f %%" % (100 * info["trained_share"])
         text += "  effort %.3f (backward %.3f)" % (info["effort_total"], info["effort_backward"])
         if "val_loss" in info:
             text += "  val loss %.4f" % info["val_loss"]

@@ -216,7 +216,7 @@ class Sequential:
         shuffle=True,
         verbose=1,
     ):
-        """Train on all samples of data `epochs` times; returns a fit.Run (history, done).
+        """Train on all samples of data `epochs` times; returns a fit.Run (done, info, history).
 
         data: a Dataset; (X, Y), X a buffer of all samples and Y one of all labels; a sequence of
         (x, y); two lists ([x ..], [y ..]); or anything that can be iterated, in its own order.

@@ -21,6 +21,30 @@
 
 #define TPMOD_NORETURN __attribute__((noreturn))
 
+// The unix port raises KeyboardInterrupt out of its signal handler, which jumps out of whatever
+// runs. Between these two a Ctrl-C waits, so that no step ends half done; nothing may be raised.
+#if MICROPY_ASYNC_KBD_INTR && !MICROPY_ENABLE_DYNRUNTIME
+#include <signal.h>
+typedef sigset_t tpmod_hold_t;
+static inline void tpmod_hold(tpmod_hold_t *before) {
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, before);
+}
+static inline void tpmod_release(const tpmod_hold_t *before) {
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+#else
+typedef uint8_t tpmod_hold_t;
+static inline void tpmod_hold(tpmod_hold_t *before) {
+    *before = 0;
+}
+static inline void tpmod_release(const tpmod_hold_t *before) {
+    (void)before;
+}
+#endif
+
 // --- Types ---
 // A native module fills its type objects when it is loaded, a firmware has them in flash. The
 // lists TPMOD_*_METHODS name each method once for both; `fixed` takes 0 to 3 arguments.

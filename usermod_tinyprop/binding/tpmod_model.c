@@ -321,12 +321,17 @@ static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_ob
 static int tpmod_train(tpmod_model_t *self, tp_model_t *m, const tp_view_t *x,
     const tp_target_t *y, float *loss) {
     tp_fault_t fault;
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
     int trained = tp_train_step(m, x, y, loss, &fault);
+    if (trained >= 0) {
+        self->loss_sum += *loss;
+        self->loss_count++;
+    }
+    tpmod_release(&hold);
     if (trained < 0) {
         tpmod_raise_fault(trained, &fault, -1);
     }
-    self->loss_sum += *loss;
-    self->loss_count++;
     return trained;
 }
 
@@ -514,21 +519,27 @@ MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_classify_obj, tpmod_model_classify);
 
 // --- Between samples ---
 
-static mp_obj_t tpmod_model_waited(mp_obj_t self_in) {
-    tp_count_waited(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
+static mp_obj_t tpmod_apply(mp_obj_t self_in, void (*change)(tp_model_t *m)) {
+    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
+    change(m);
+    tpmod_release(&hold);
     return mp_const_none;
+}
+
+static mp_obj_t tpmod_model_waited(mp_obj_t self_in) {
+    return tpmod_apply(self_in, tp_count_waited);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_waited_obj, tpmod_model_waited);
 
 static mp_obj_t tpmod_model_flush(mp_obj_t self_in) {
-    tp_flush(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
-    return mp_const_none;
+    return tpmod_apply(self_in, tp_flush);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_flush_obj, tpmod_model_flush);
 
 static mp_obj_t tpmod_model_epoch_end(mp_obj_t self_in) {
-    tp_epoch_end(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
-    return mp_const_none;
+    return tpmod_apply(self_in, tp_epoch_end);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_epoch_end_obj, tpmod_model_epoch_end);
 
@@ -536,15 +547,18 @@ static mp_obj_t tpmod_model_reset(mp_obj_t self_in, mp_obj_t seed) {
     if (!tpmod_is_int(seed)) {
         tpmod_raise(&mp_type_TypeError, "seed must be an integer");
     }
-    tp_model_reset(tpmod_model_of(MP_OBJ_TO_PTR(self_in)),
-        (uint32_t)mp_obj_get_int_truncated(seed));
+    uint32_t new_seed = (uint32_t)mp_obj_get_int_truncated(seed);
+    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
+    tp_model_reset(m, new_seed);
+    tpmod_release(&hold);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_reset_obj, tpmod_model_reset);
 
 static mp_obj_t tpmod_model_reset_counters(mp_obj_t self_in) {
-    tp_reset_counters(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
-    return mp_const_none;
+    return tpmod_apply(self_in, tp_reset_counters);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_reset_counters_obj, tpmod_model_reset_counters);
 

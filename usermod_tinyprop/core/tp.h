@@ -62,7 +62,8 @@ enum tp_policy_kind { TP_FULL = 0, TP_TOPK, TP_TINYPROP, TP_TINYPROPV2 };
 //          t counts training steps of the whole model (Kingma & Ba, section 2, last paragraph).
 // With weight decay, Adam takes g + weight_decay * w for g. Biases are never decayed.
 // `rows` matters where a policy keeps only some rows of a layer. TP_ROWS_LAZY: rows that were
-// not kept are not touched at all (their momentum and decay wait). TP_ROWS_EXACT: they take a
+// not kept, and rows whose d is 0 under any policy, are not touched at all (their momentum and
+// decay wait). TP_ROWS_EXACT: they take a
 // step with g = 0, as a dense optimiser would; this costs a pass over the whole layer.
 typedef struct {
     uint8_t kind; // enum tp_optimizer
@@ -78,14 +79,16 @@ typedef struct {
 // Policy: which samples train, and which rows of a layer (algorithms: meProp 1706.06197,
 // TinyProp 2308.09201, TinyPropv2 2409.07109). pos is the distance of a layer from the output
 // (0 at the output). Y_l = sum |d_l|, Ymax_l = the largest Y_l so far, alpha_l = Y_l / Ymax_l
-// (alpha = 0 and S = s_min where Ymax_l == 0).
-//   TopK:       k rows (or k = round(ratio * O)) in hidden layers; the output layer is dense
+// (where Ymax_l == 0: alpha = 0, beta of mode 1 = 0, S = s_min).
+//   TopK:       k rows (or k = round(ratio * O), at least 1) in hidden layers; the output layer
+//               keeps all rows
 //   TinyProp:   S_l = (s_min + alpha_l (s_max - s_min)) * zeta^pos
 //               k_l = round(O * S_l) limited to 1..O
 //   TinyPropV2: D_L = (d_min + alpha_L (d_max - d_min)) * beta_L; train iff D_L > threshold,
 //               then as TinyProp. beta_mode 0: beta_l = zeta^pos. beta_mode 1: alpha_L = 1,
 //               alpha_l = min(1, Y_l / Y_(l+1)), beta_l = Y_l / Ymax_l, also in S_l.
-// In the output layer and for `dense_output` != 0 all rows are kept.
+// beta_mode works for TinyProp too. With `dense_output` the two keep all rows of the output layer
+// and report S = 1 there.
 // Kept are the rows with the largest |d|; of equal ones those with the lowest index. The bias
 // takes the full d. With `rescale` (our addition, not in the papers) the kept rows carry the
 // error of the whole layer. Rows with d == 0 are never updated by plain SGD (same result, less work).
@@ -242,21 +245,24 @@ int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *
     uint32_t *best, tp_fault_t *fault);
 
 // One training sample: forward, loss, decide, backward with in-place update.
-// Returns 1 trained, 0 skipped by the policy. loss is that of before the update.
-// softmax cross-entropy: -sum t log p, target values >= 0 with sum 1;
+// Returns 1 trained, 0 skipped by the policy. loss is that of before the update. Where d
+// overflows on its way down, the layers from there on stay as they are.
+// softmax cross-entropy: -sum t log p, target values >= 0 with a sum of 0.999 to 1.001;
 // mean squared error: (1/O) sum (a - t)^2; a class index there means the one-hot vector.
 int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
     tp_fault_t *fault);
 
-// Count a stored sample that the back-off left out.
+// Count a stored sample that the back-off left out: it is seen, and it waited.
 void tp_count_waited(tp_model_t *m);
 
-// Apply a mini-batch that is not full (end of an epoch). Nothing to do at batch 1.
+// Apply a mini-batch that is not full (end of an epoch); its sum, too, is divided by the batch
+// size. Nothing to do at batch 1.
 void tp_flush(tp_model_t *m);
 
 // End of an epoch: tp_flush, then Ymax *= ymax_decay.
 void tp_epoch_end(tp_model_t *m);
 
+// All counters to 0, `seen` among them: a warm-up starts again.
 void tp_reset_counters(tp_model_t *m);
 
 // Multiply-accumulates of one sample under dense full training.
@@ -287,7 +293,7 @@ uint32_t tp_file_block_bytes(const void *payload, size_t n);
 // CRC-32 (IEEE 802.3, as in zip). Start with crc = 0; feed the result back to go on.
 uint32_t tp_crc32(uint32_t crc, const void *data, size_t n);
 
-// A bijection of 0..n-1 chosen by key, without a table: shuffled order in O(1) memory.
+// A bijection of 0..n-1 chosen by key, without a table: shuffled order in O(1) memory. i < n.
 uint32_t tp_permute(uint32_t i, uint32_t n, uint32_t key);
 
 // xoshiro128**; the state is seeded so that seed 0 is as good as any.
@@ -312,7 +318,8 @@ void tp_activate(float *a, size_t n, uint8_t activation, float slope);
 // d[i] *= f'(z[i]), expressed by a = f(z).
 void tp_activate_backward(float *d, const float *a, size_t n, uint8_t activation, float slope);
 
-// Softmax in place. Returns log(sum exp(z - max)), not finite where z is not; max may be NULL.
+// Softmax in place. Returns log(sum exp(z - max)), not finite where a z is NaN or +infinity.
+// max may be NULL.
 float tp_softmax(float *z, size_t n, float *max);
 
 // Keep the k largest |d| (ties: lowest index), set the others to 0. keys: n uint32 of scratch.

@@ -19,7 +19,14 @@ static inline tp_layer_t *tp_table(tp_model_t *m) {
 int tp_fail(tp_fault_t *fault, int code, const char *what, int32_t layer, float got, float lo,
     float hi);
 
+#define TP_HUGE 3.4028234e38f
+
 // tp_plan.c
+// The layout of a block, in one place. Offsets are written to m and table where these are given.
+int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *table,
+    tp_fault_t *fault);
+// lo <= x <= hi; false for NaN.
+bool tp_within(float x, float lo, float hi);
 int tp_check_optimizer(const tp_opt_t *opt, tp_fault_t *fault);
 int tp_check_policy(const tp_policy_t *policy, tp_fault_t *fault);
 bool tp_keeps_momentum(const tp_opt_t *opt);

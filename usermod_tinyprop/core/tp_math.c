@@ -185,6 +185,9 @@ uint32_t tp_rng_next(uint32_t rng[4]) {
 }
 
 uint32_t tp_permute(uint32_t i, uint32_t n, uint32_t key) {
+    if (i >= n) {
+        return i; // the walk below might never come back under n
+    }
     uint32_t h = 0;
     while (h < 16 && ((uint64_t)1 << (2 * h)) < n) {
         h++;

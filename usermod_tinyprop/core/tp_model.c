@@ -332,7 +332,6 @@ static void tp_backward_rows(tp_model_t *m, uint32_t l, const float *d, const fl
 static void tp_backward(tp_model_t *m, float y) {
     tp_layer_t *table = tp_table(m);
     float *scratch = tp_at(m, m->off_scratch);
-    bool sums = m->policy.kind >= TP_TINYPROP || m->policy.rescale;
     uint32_t first = 0;
     while (table[first].trainable == TP_TRAIN_NONE) {
         first++;
@@ -342,9 +341,10 @@ static void tp_backward(tp_model_t *m, float y) {
         tp_layer_t *layer = &table[l];
         float *d = tp_at(m, layer->off_act);
         float *x = tp_at(m, l > 0 ? table[l - 1].off_act : m->off_input);
-        if (sums && l + 1u < m->n_layers) {
+        if (l + 1u < m->n_layers) {
             y = tp_k_sum_abs_f32(d, layer->n_out);
-            // Overflow on the way down: leave the lower layers as they are.
+            // An overflow on the way down must not reach the weights: they stay as they are from
+            // here on. The loss of the next sample tells whether the model is lost.
             if (!tp_isfinite(y)) {
                 return;
             }

@@ -45,6 +45,10 @@ int tp_convert(float *out, const tp_view_t *view, const float *scale, const floa
     }
     for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
         out[i] = out[i] * scale[j] + offset[j];
+        if (!tp_isfinite(out[i])) {
+            *bad = i;
+            return TP_ERR_NONFINITE;
+        }
         j = j + 1 == n_scale ? 0 : j + 1;
     }
     return TP_OK;

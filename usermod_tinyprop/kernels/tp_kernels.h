@@ -33,7 +33,7 @@ void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float
 // y[i] = y[i] + a * x[i]
 void tp_k_axpy_f32(float *y, float a, const float *x, size_t n);
 void tp_k_axpy_index_f32(float *y, float a, const float *x, const tp_k_index_t *index);
-// y[i] = decay * y[i] + a * x[i]
+// y[i] = decay * y[i] + a * x[i]; x may be y
 void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n);
 
 // dx[i] = dx[i] + d * w[i] with the old w, then w[i] = w[i] + g * x[i]; one pass.

@@ -110,8 +110,7 @@ void tp_k_axpy_index_f32(float *restrict y, float a, const float *restrict x,
     }
 }
 
-void tp_k_decay_axpy_f32(float *restrict y, float decay, float a, const float *restrict x,
-    size_t n) {
+void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         y[i] = decay * y[i] + a * x[i];
     }
