@@ -1,5 +1,6 @@
 """The scripts of on_target/ on the unix port, as built and with sanitizers."""
 
+import json
 import os
 import subprocess
 
@@ -46,3 +47,11 @@ def test_scripts_need_nothing_from_the_host():
             words = line.split()
             if words[:1] in (["import"], ["from"]):
                 assert words[1] in known, f"{script.name}: {line}"
+
+
+def test_package_for_mip_lists_every_file():
+    package = core_api.ROOT / "py" / "tinyprop"
+    listed = json.loads((package / "package.json").read_text())
+    files = sorted(path.name for path in package.glob("*.py"))
+    assert listed["urls"] == [[f"tinyprop/{name}", name] for name in files]
+    assert f'__version__ = "{listed["version"]}"' in (package / "__init__.py").read_text()

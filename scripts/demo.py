@@ -18,7 +18,7 @@ from runner import run_jobs  # noqa: E402
 
 FOLDER = BUILD / "demo"
 DIGITS = ROOT / "examples" / "digits"
-MODEL, HIDDEN, LR, EPOCHS, SEEDS = "mlp-64-32-10", [32], 0.05, 20, (1, 2, 3, 4, 5)
+MODEL, HIDDEN, LR, EPOCHS, SEEDS = "mlp-64-32-10", [32], 0.05, 30, (1, 2, 3, 4, 5)
 POLICIES = {
     "Full": ("Full", {}),
     "TinyPropV2": ("TinyPropV2", {}),

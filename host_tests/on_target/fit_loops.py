@@ -116,7 +116,7 @@ whole = want.fit(PAIRS, epochs=2, verbose=0, validation=0.25)
 m = net()
 run = m.fit(PAIRS, epochs=2, budget_ms=0, verbose=0, validation=0.25)
 assert not run.done and (run.epoch, run.step) == (0, 1) and m.stats()["seen"] == 1
-assert m.fit(PAIRS, epochs=2, budget_ms=0) is run
+assert m.fit(PAIRS, epochs=2, budget_ms=0, verbose=0) is run
 calls = 2
 while not run.done:
     run.resume(0)
@@ -131,7 +131,7 @@ assert m.fit(PAIRS, epochs=2, verbose=0) is not run
 # A pair is the same data also when the tuple around it is new; other epochs start afresh.
 m = net()
 run = m.fit((X, Y), epochs=2, budget_ms=0, verbose=0)
-assert m.fit((X, Y), epochs=2, budget_ms=0) is run
+assert m.fit((X, Y), epochs=2, budget_ms=0, verbose=0) is run
 assert m.fit((X, Y), epochs=3, budget_ms=0, verbose=0) is not run
 
 

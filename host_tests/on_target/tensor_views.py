@@ -121,7 +121,9 @@ raises(TypeError, "", put, Tensor(1), 0, "x")
 big = Tensor(2, "i32")
 big[0], big[1] = 2147483647, -2147483648
 assert big.tolist() == [2147483647, -2147483648]
-raises(ValueError, "i32", put, big, 0, 2147483648)
+allowed = ", allowed -2147483648..2147483647"
+raises(ValueError, allowed, put, big, 0, 2147483648)
+raises(ValueError, allowed, put, big, 0, -2147483649)
 raises(ValueError, "i32", put, big, 0, -(1 << 80))
 u = Tensor(2, "u8")
 raises(ValueError, "u8 -1, allowed 0..255", u.fill, -1)

@@ -5,6 +5,14 @@
     tp.use(m)
     loss = tp.train_step(x, y)
 
+Tensor(shape, dtype=None, buffer=None, offset=0) is a shape and a dtype (f32, i32, i16, i8, u8)
+over the bytes of any object with the buffer protocol, or over zeros of its own; Tensor(array)
+takes shape and dtype from the array. Attributes: shape, dtype, ndim, size, nbytes. t[i], t[i, j]
+and t[a:b] (first axis, step 1) are numbers or views; all of them can be assigned a number, a
+buffer, or a list. fill(v), copy_from(source), reshape(shape), tolist(); itself a buffer. Numbers
+assigned must fit the dtype; copies from a buffer round halves to even and saturate, NaN has no
+integer. Keep the tensor as long as a memoryview of it. Single kernels are in _tinyprop.
+
 Errors: ValueError (shape, dtype, range), MemoryError, OSError (files), FormatError (a file that
 is not a model or a data set, or is damaged), TypeError (not a number or buffer at all).
 """

@@ -100,6 +100,7 @@ def _load(path):
 
 def load(path):
     """Read a model that m.save(path) wrote: weights, settings, optimiser and policy state.
+    (Its Input is a vector of the same size: the file does not hold the shape of a sample.)
 
     OSError: no such file. FormatError: not a model, or damaged. Where a power cut left no file
     at path, the one that was about to take its place, or the one before, is read.

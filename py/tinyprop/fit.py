@@ -136,13 +136,14 @@ class Run:
     ended early ("callback", "patience") or None.
     """
 
-    def __init__(self, model, data, epochs, callback, validation, patience, shuffle, verbose):
+    def __init__(self, model, data, epochs, validation, patience, shuffle):
         m = model._m
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError("epochs %r, allowed 1 and more" % (epochs,))
         self.model, self.data, self.epochs = model, data, epochs
-        self.callback, self.patience = callback, patience
-        self.shuffle, self.verbose = shuffle, verbose
+        self.patience, self.shuffle = patience, shuffle
+        self.callback = None
+        self.verbose = 0
         self._m = m
         self._source = self._validation = _source(m, data)
         self._n_all = n = self._source.n

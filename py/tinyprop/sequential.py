@@ -56,7 +56,7 @@ class Stats(dict):
             effort = self["effort_" + name]
             dense = self["policy_effort_" + name]
             text += "\neffort   %-8s  %.4f  (%.4f without zero skipping)" % (name, effort, dense)
-        rows = [["layer", "units", "mean k", "last k", "ratio", "MACs"]]
+        rows = [["layer", "units", "mean k", "last k", "ratio", "MACs backward"]]
         for y in self["layers"]:
             row = [y["name"], y["units"], "%.1f" % y["mean_k"], y["k"], "%.3f" % y["ratio"]]
             rows.append(row + [y["macs"]])
@@ -220,20 +220,21 @@ class Sequential:
 
         data: a Dataset; (X, Y), X a buffer of all samples and Y one of all labels; a sequence of
         (x, y); two lists ([x ..], [y ..]); or anything that can be iterated, in its own order.
-        budget_ms: come back after that time with run.done False; run.resume(budget_ms), or fit()
-        with the same data and epochs, goes on there, also after Ctrl-C. callback(info) is called
-        after each epoch; True or "stop" ends the training. validation: the share of samples kept
-        for validation (drawn by the seed; the last ones without shuffle), or other data.
-        patience: stop after so many epochs without a lower validation loss; the last weights
-        stay. verbose=0 prints nothing.
+        budget_ms: come back after that time with run.done False. run.resume(budget_ms), or fit()
+        with the same data and epochs, goes on there; also after Ctrl-C, and behind a sample that
+        raised. callback(info) is called after each epoch; True or "stop" ends the training.
+        validation: the share of samples kept for validation (drawn by the seed; the last ones
+        without shuffle), or other data. patience: stop after so many epochs without a lower
+        validation loss; the last weights stay. verbose=0 prints nothing. The loss in the progress
+        line is the mean over the samples that were looked at, before their updates.
         """
         from .fit import Run
 
         run = self._run
         if run is None or not run.continues(data, epochs):
-            settings = (callback, validation, patience, shuffle, verbose)
-            run = Run(self, data, epochs, *settings)
+            run = Run(self, data, epochs, validation, patience, shuffle)
             self._run = run
+        run.callback, run.verbose = callback, verbose
         return run.resume(budget_ms)
 
     def evaluate(self, data, confusion=True):

@@ -104,6 +104,12 @@ static bool tpmod_starts(const char *s, const char *start) {
     return *start == '\0';
 }
 
+static void tpmod_text_layer(tpmod_text_t *t, int32_t place) {
+    if (place >= 0) {
+        mp_printf(&t->print, "layer %d (Dense): ", (int)place);
+    }
+}
+
 // "<what> <got>, allowed <lo>..<hi>"
 static void tpmod_text_range(tpmod_text_t *t, const tp_fault_t *f) {
     mp_printf(&t->print, "%s ", f->what);
@@ -137,9 +143,7 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, int32_t place) {
     tpmod_text_init(&t);
     const mp_obj_type_t *type = &mp_type_ValueError;
     place = place >= 0 ? place : f->layer;
-    if (place >= 0) {
-        mp_printf(&t.print, "layer %d (Dense): ", (int)place);
-    }
+    tpmod_text_layer(&t, place);
     switch (err) {
         case TP_ERR_SHAPE:
             if (tpmod_starts(f->what, "values of x")) {
@@ -202,23 +206,38 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, int32_t place) {
 
 // --- Arguments ---
 
+static bool tpmod_compare(mp_binary_op_t op, mp_obj_t o, int32_t with) {
+    return mp_binary_op(op, o, mp_obj_new_int(with)) == mp_const_true;
+}
+
 int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi) {
     if (o == mp_const_true || o == mp_const_false) {
         o = MP_OBJ_NEW_SMALL_INT(o == mp_const_true);
     }
-    if (mp_obj_is_small_int(o)) {
+    bool small = mp_obj_is_small_int(o);
+    if (small) {
         mp_int_t v = MP_OBJ_SMALL_INT_VALUE(o);
         if (v >= lo && v <= hi) {
             return (int32_t)v;
         }
     } else if (!tpmod_is_int(o)) {
         tpmod_raise(&mp_type_TypeError, "%s must be an integer", what);
-    } else if (mp_obj_get_float(o) >= (mp_float_t)lo && mp_obj_get_float(o) <= (mp_float_t)hi) {
-        // Small integers have 31 bits on a 32-bit board.
+    } else if (tpmod_compare(MP_BINARY_OP_MORE_EQUAL, o, lo) &&
+        tpmod_compare(MP_BINARY_OP_LESS_EQUAL, o, hi)) {
+        // A board's small integers have 31 bits, so some that fit are none.
         return (int32_t)mp_obj_get_int(o);
     }
-    tp_fault_t fault = {what, place, tpmod_float(o), (float)lo, (float)hi};
-    tpmod_raise_fault(TP_ERR_RANGE, &fault, place);
+    tpmod_text_t t;
+    tpmod_text_init(&t);
+    tpmod_text_layer(&t, place);
+    mp_printf(&t.print, "%s ", what);
+    if (small) {
+        mp_printf(&t.print, INT_FMT, MP_OBJ_SMALL_INT_VALUE(o));
+    } else {
+        tpmod_text_number(&t, tpmod_float(o));
+    }
+    mp_printf(&t.print, ", allowed %d..%d", (int)lo, (int)hi);
+    tpmod_text_raise(&t, &mp_type_ValueError);
 }
 
 float tpmod_float(mp_obj_t o) {
@@ -338,6 +357,19 @@ void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view) {
     view->data = buffer.buf;
     view->count = (uint32_t)buffer.len / bytes;
     view->dtype = dtype;
+}
+
+int32_t tpmod_int_at(const tp_view_t *v, uint32_t i) {
+    switch (v->dtype) {
+        case TP_I32:
+            return ((const int32_t *)v->data)[i];
+        case TP_I16:
+            return ((const int16_t *)v->data)[i];
+        case TP_I8:
+            return ((const int8_t *)v->data)[i];
+        default:
+            return ((const uint8_t *)v->data)[i];
+    }
 }
 
 float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *count) {

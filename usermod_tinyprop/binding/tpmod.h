@@ -23,7 +23,7 @@
 
 // The unix port raises KeyboardInterrupt out of its signal handler, which jumps out of whatever
 // runs. Between these two a Ctrl-C waits, so that no step ends half done; nothing may be raised.
-#if MICROPY_ASYNC_KBD_INTR && !MICROPY_ENABLE_DYNRUNTIME
+#if MICROPY_ASYNC_KBD_INTR && !MICROPY_ENABLE_DYNRUNTIME && !defined(_WIN32)
 #include <signal.h>
 typedef sigset_t tpmod_hold_t;
 static inline void tpmod_hold(tpmod_hold_t *before) {
@@ -126,6 +126,8 @@ mp_obj_t tpmod_as_buffer(mp_obj_t o);
 void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view);
 // The same where only float32 will do. flags: MP_BUFFER_READ or MP_BUFFER_RW.
 float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *count);
+// Element i of a view of integers.
+int32_t tpmod_int_at(const tp_view_t *v, uint32_t i);
 
 // A Tensor over bytes of owner; dtype and dims are right and inside the buffer.
 mp_obj_t tpmod_tensor_new(mp_obj_t owner, uint32_t offset, uint8_t dtype, uint32_t ndim,

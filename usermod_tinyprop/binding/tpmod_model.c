@@ -266,20 +266,6 @@ static void tpmod_parse_target(const tp_model_t *m, mp_obj_t y, tp_target_t *tar
     }
 }
 
-// Element i of a view as a class index.
-static int32_t tpmod_index_at(const tp_view_t *v, uint32_t i) {
-    switch (v->dtype) {
-        case TP_I32:
-            return ((const int32_t *)v->data)[i];
-        case TP_I16:
-            return ((const int16_t *)v->data)[i];
-        case TP_I8:
-            return ((const int8_t *)v->data)[i];
-        default:
-            return ((const uint8_t *)v->data)[i];
-    }
-}
-
 // Sample i of the buffers xs (n, inputs) and ys: n class indices or values, or (n, outputs).
 static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_obj_t i_in,
     tp_view_t *x, tp_target_t *target) {
@@ -305,7 +291,7 @@ static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_ob
         if (y.dtype == TP_F32) {
             tpmod_raise(&mp_type_ValueError, "y has floats where class indices are meant");
         }
-        target->index = tpmod_index_at(&y, (uint32_t)i);
+        target->index = tpmod_int_at(&y, (uint32_t)i);
         return;
     }
     if (y.count != (uint64_t)n * outputs) {
@@ -398,7 +384,7 @@ static uint32_t tpmod_true_class(const tp_target_t *y) {
     for (uint32_t i = 1; i < v->count; i++) {
         bool more = v->dtype == TP_F32
             ? ((const float *)v->data)[i] > ((const float *)v->data)[best]
-            : tpmod_index_at(v, i) > tpmod_index_at(v, best);
+            : tpmod_int_at(v, i) > tpmod_int_at(v, best);
         best = more ? i : best;
     }
     return best;

@@ -1,6 +1,7 @@
 // Tensor: a shape and a dtype over bytes that another object owns. The owner is kept alive and
 // asked for its bytes at each access, so a buffer that moved is found again and one that shrank
-// is noticed.
+// is noticed. (A memoryview made of a part of a tensor holds only an address inside the owner's
+// memory, as MicroPython's memoryviews do: it is good as long as the owner is kept elsewhere.)
 #include <string.h>
 
 #include "tpmod.h"
@@ -301,19 +302,6 @@ static void tpmod_tensor_set_all(const tpmod_tensor_t *t, mp_obj_t value) {
     void *data = tpmod_tensor_data(t, MP_BUFFER_WRITE);
     for (uint32_t i = 0; i < t->count; i++) {
         tpmod_put(t->dtype, data, i, v);
-    }
-}
-
-static int32_t tpmod_int_at(const tp_view_t *v, uint32_t i) {
-    switch (v->dtype) {
-        case TP_I32:
-            return ((const int32_t *)v->data)[i];
-        case TP_I16:
-            return ((const int16_t *)v->data)[i];
-        case TP_I8:
-            return ((const int8_t *)v->data)[i];
-        default:
-            return ((const uint8_t *)v->data)[i];
     }
 }
 

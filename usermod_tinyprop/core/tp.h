@@ -213,7 +213,7 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
 
 // Full check of a block that came from outside (a file): header, table and every offset must
 // be what tp_plan gives for the same specification, every number in its range, and parameters
-// finite. Volatile parts are cleared. TP_ERR_FORMAT, or TP_ERR_BLOCK where bytes is too small.
+// finite. Volatile parts are cleared; a block that is refused may have changed. TP_ERR_FORMAT, or TP_ERR_BLOCK where bytes is too small.
 int tp_model_check(void *block, size_t bytes);
 
 // Cheap check for each call: block is a live model that fits into bytes. NULL if not.

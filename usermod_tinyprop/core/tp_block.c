@@ -15,8 +15,9 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
     }
     if (bytes < plan.total || ((uintptr_t)block & (TP_BLOCK_ALIGN - 1)) != 0) {
         bool small = bytes < plan.total;
-        return tp_fail(fault, TP_ERR_BLOCK, small ? "bytes of the block" : "alignment of the block",
-            -1, small ? (float)bytes : (float)((uintptr_t)block & (TP_BLOCK_ALIGN - 1)),
+        return tp_fail(fault, TP_ERR_BLOCK,
+            small ? "bytes of the block" : "alignment of the block", -1,
+            small ? (float)bytes : (float)((uintptr_t)block & (TP_BLOCK_ALIGN - 1)),
             small ? (float)plan.total : 0.0f, small ? TP_HUGE : 0.0f);
     }
     memset(block, 0, plan.total);
@@ -70,14 +71,13 @@ int tp_model_check(void *block, size_t bytes) {
         return small ? TP_ERR_BLOCK : TP_ERR_FORMAT;
     }
     tp_layer_spec_t layers[TP_MAX_LAYERS];
-    const tp_layer_t *table = tp_table(m);
+    tp_layer_t *table = tp_table(m);
     uint32_t n_in = m->n_in;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &table[l];
-        layers[l] = (tp_layer_spec_t){t->kind, t->activation, t->init, t->trainable, t->n_out,
-            t->slope};
-        if (t->n_in != n_in || !(t->ymax >= 0.0f) ||
-            !tp_isfinite(t->ymax)) {
+        layers[l] =
+            (tp_layer_spec_t){t->kind, t->activation, t->init, t->trainable, t->n_out, t->slope};
+        if (t->n_in != n_in || !(t->ymax >= 0.0f) || !tp_isfinite(t->ymax)) {
             return TP_ERR_FORMAT;
         }
         n_in = t->n_out;
@@ -86,9 +86,9 @@ int tp_model_check(void *block, size_t bytes) {
         m->opt, m->policy};
     tp_plan_t plan;
     // The scale vectors lie inside the block: first check that they can.
-    if ((uint64_t)sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t) + m->n_scale * 8u >
-        m->block_bytes || (m->n_scale != 0 && m->off_scale !=
-        sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t))) {
+    uint32_t fixed = (uint32_t)(sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t));
+    if ((uint64_t)fixed + m->n_scale * 8u > m->block_bytes ||
+        (m->n_scale != 0 && m->off_scale != fixed)) {
         return TP_ERR_FORMAT;
     }
     spec.n_scale = m->n_scale;
@@ -97,12 +97,14 @@ int tp_model_check(void *block, size_t bytes) {
     if (tp_plan(&spec, &plan, NULL) != TP_OK) {
         return TP_ERR_FORMAT;
     }
-    tp_model_t head = *m;
-    tp_layer_t laid[TP_MAX_LAYERS];
-    memcpy(laid, table, m->n_layers * sizeof(tp_layer_t));
-    tp_layout(&spec, &plan, &head, laid, NULL);
-    if (memcmp(&head, m, sizeof(head)) != 0 ||
-        memcmp(laid, table, m->n_layers * sizeof(tp_layer_t)) != 0) {
+    // Lay out in place and look whether that changed anything: a second table would take 2 kB of
+    // a small stack.
+    uint32_t before = tp_crc32(0, m, fixed);
+    if (plan.total != m->block_bytes) {
+        return TP_ERR_FORMAT;
+    }
+    tp_layout(&spec, &plan, m, table, NULL);
+    if (tp_crc32(0, m, fixed) != before) {
         return TP_ERR_FORMAT;
     }
     if (m->batch_seen >= m->batch || m->batch_trained > m->batch_seen ||

@@ -27,8 +27,9 @@ uint32_t tp_model_outputs(const tp_model_t *m) {
 static void tp_draw_weights(tp_model_t *m, tp_layer_t *layer) {
     float *w = tp_at(m, layer->off_w);
     size_t n = (size_t)layer->n_in * layer->n_out;
-    bool he = layer->init == TP_INIT_HE || (layer->init == TP_INIT_AUTO &&
-        (layer->activation == TP_RELU || layer->activation == TP_LEAKY_RELU));
+    bool he = layer->init == TP_INIT_HE ||
+        (layer->init == TP_INIT_AUTO &&
+            (layer->activation == TP_RELU || layer->activation == TP_LEAKY_RELU));
     float fan = (float)layer->n_in + (he ? 0.0f : (float)layer->n_out);
     float limit = tp_sqrtf(6.0f / fan);
     for (size_t i = 0; i < n && layer->init != TP_INIT_ZEROS; i++) {
@@ -74,8 +75,9 @@ int tp_set_optimizer(tp_model_t *m, const tp_opt_t *opt, tp_fault_t *fault) {
             opt->kind, m->opt.kind, m->opt.kind);
     }
     if (tp_keeps_momentum(opt) != tp_keeps_momentum(&m->opt)) {
-        return tp_fail(fault, TP_ERR_RANGE, "momentum (from or to 0: fixed when the model is made)",
-            -1, opt->momentum, m->opt.momentum, m->opt.momentum);
+        return tp_fail(fault, TP_ERR_RANGE,
+            "momentum (from or to 0: fixed when the model is made)", -1, opt->momentum,
+            m->opt.momentum, m->opt.momentum);
     }
     m->opt = *opt;
     return TP_OK;
@@ -213,9 +215,8 @@ static float tp_loss(tp_model_t *m, const tp_target_t *y) {
     const tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
     const float *out = tp_at(m, last->off_act);
     float *scratch = tp_at(m, m->off_scratch);
-    return m->loss == TP_SOFTMAX_CROSS_ENTROPY
-        ? tp_cross_entropy(scratch, out, last->n_out, y)
-        : tp_squared_error(scratch, out, last->n_out, y);
+    return m->loss == TP_SOFTMAX_CROSS_ENTROPY ? tp_cross_entropy(scratch, out, last->n_out, y)
+                                               : tp_squared_error(scratch, out, last->n_out, y);
 }
 
 // d of the output layer from what tp_loss left in the scratch; takes the place of the outputs.
@@ -361,7 +362,8 @@ static void tp_backward(tp_model_t *m, float y) {
             tp_policy_rescale(m, d, layer->n_out, y);
         }
         bool below = l > first, update = layer->trainable == TP_TRAIN_ALL;
-        m->policy_macs += (uint64_t)choice.k * layer->n_in * ((update ? 1u : 0u) + (below ? 1u : 0u));
+        m->policy_macs +=
+            (uint64_t)choice.k * layer->n_in * ((update ? 1u : 0u) + (below ? 1u : 0u));
         float *dx = below ? scratch : NULL;
         if (below) {
             memset(dx, 0, layer->n_in * sizeof(float));

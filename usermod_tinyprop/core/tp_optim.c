@@ -29,8 +29,8 @@ static void tp_optim_step(tp_model_t *m, const tp_layer_t *layer, size_t at, siz
     const tp_opt_t *opt = &m->opt;
     float *w = tp_at(m, layer->off_w) + at;
     if (opt->kind == TP_ADAM) {
-        tp_k_adam_t p = {(opt->lr * tp_sqrtf(1.0f - m->beta2_t)) / (1.0f - m->beta1_t),
-            opt->beta1, opt->beta2, opt->eps, weight_decay};
+        tp_k_adam_t p = {(opt->lr * tp_sqrtf(1.0f - m->beta2_t)) / (1.0f - m->beta1_t), opt->beta1,
+            opt->beta2, opt->eps, weight_decay};
         tp_k_adam_f32(w, tp_at(m, layer->off_m) + at, tp_at(m, layer->off_v) + at, d, x, &p, n);
     } else if (opt->momentum > 0.0f) {
         tp_k_momentum_f32(w, tp_at(m, layer->off_m) + at, d, x, opt->lr, opt->momentum,
