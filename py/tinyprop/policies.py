@@ -88,7 +88,7 @@ class TinyProp(_Policy):
 
 
 class TinyPropV2(_Policy):
-    """TinyPropV2(s_min=0.1, s_max=1.0, zeta=1.0, d_min=0.0, d_max=1.0, threshold=0.05,
+    """TinyPropV2(s_min=0.2, s_max=1.0, zeta=1.0, d_min=0.0, d_max=1.0, threshold=0.05,
     beta_mode=0, dense_output=True, rescale=True, ymax_decay=1.0, warmup=0, max_skips=0, backoff=0)
 
     TinyProp, and samples whose error is small (decision metric D <= threshold) are not trained at
@@ -104,7 +104,7 @@ class TinyPropV2(_Policy):
 
     def __init__(
         self,
-        s_min=0.1,
+        s_min=0.2,
         s_max=1.0,
         zeta=1.0,
         d_min=0.0,

@@ -38,7 +38,7 @@ TASKS = {
     "mnist": Task("MNIST", "mnist", (64,), 0.01, 15, "pixels"),
     "fashion": Task("Fashion-MNIST", "fashion_mnist", (64,), 0.01, 15, "pixels"),
     "fsdd": Task("Spoken digits", "fsdd", (128,), 0.005, 30, "channel"),
-    "har": Task("HAR, smart watch", "har_wisdm_watch", (128,), 0.005, 20, "deviation"),
+    "har": Task("HAR, smart watch", "har_wisdm_watch", (128,), 0.005, 30, "deviation"),
     "har43": Task("HAR, 43 features", "har_wisdm_feat43", (64,), 0.01, 30, "none"),
     "speech": Task("Speech commands", "speech_commands12", (128,), 0.0075, 30, "channel"),
     "bearing": Task("Bearing faults", "cwru_fault9", (64,), 0.01, 15, "all"),

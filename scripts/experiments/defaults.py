@@ -40,9 +40,13 @@ def grid():
     for threshold in (0.02, 0.05, 0.1, 0.2):
         yield {**PAPER, "s_min": 1.0, "s_max": 1.0, "zeta": 1.0, "threshold": threshold}
     # Keeping rows: how many, with a dense output layer or not, rescaled or not.
-    for dense_output, rescale in ((False, False), (True, False), (True, True)):
-        for threshold in (0.05, 0.1):
-            for s_min, s_max in ((0.05, 0.25), (0.05, 0.5), (0.1, 0.5), (0.1, 1.0)):
+    for dense_output, rescale, thresholds in (
+        (False, False, (0.05,)),
+        (True, False, (0.05,)),
+        (True, True, (0.05, 0.1)),
+    ):
+        for threshold in thresholds:
+            for s_min, s_max in ((0.05, 0.25), (0.1, 0.5), (0.1, 1.0), (0.2, 1.0)):
                 yield {
                     "s_min": s_min,
                     "s_max": s_max,

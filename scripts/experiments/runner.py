@@ -17,8 +17,9 @@ SCRIPT = ROOT / "scripts" / "experiments" / "train_job.py"
 
 def run_job(job):
     """(points after each epoch, result) of one job; ends the program when it fails."""
-    command = [MICROPYTHON, "-X", "heapsize=8M", SCRIPT, json.dumps(job)]
-    run = subprocess.run(command, capture_output=True, text=True)
+    # Not as an argument: MicroPython ends at once when one is longer than 255 bytes.
+    command = [MICROPYTHON, "-X", "heapsize=8M", SCRIPT]
+    run = subprocess.run(command, input=json.dumps(job) + "\n", capture_output=True, text=True)
     if run.returncode != 0:
         reason = (run.stderr.strip() or run.stdout.strip() or "no message").splitlines()[-1]
         fail(f"training on {Path(job['train']).name} ({job['policy'][0]}): {reason}")
