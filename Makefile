@@ -5,7 +5,7 @@ C_FILES = $$(find usermod_tinyprop ports -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build build-asan repl test demo bench size table lint format clean
+.PHONY: help setup build build-asan repl firmware natmod sim test demo bench size table lint format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,20 +22,29 @@ build-asan:  ## Build build/bin/micropython-asan: the same with sanitizers
 repl: build  ## Open a prompt with tinyprop imported as tp
 	@build/bin/micropython -i -c 'import tinyprop as tp'
 
+firmware:  ## Build a board's firmware: make firmware PORT=rp2 BOARD=RPI_PICO
+	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD)
+
+natmod:  ## Build the native module: make natmod ARCH=x64
+	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64)
+
+sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO
+	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO)
+
 test: setup build build-asan  ## Set up and build everything, then run all tests
 	@$(VENV)/python -m pytest host_tests
 
-demo: build  ## Train a small network, here and now
+demo:  ## Train a small network, here and now
 	@$(PYTHON) scripts/setup_env.py build
 	@$(VENV)/python scripts/demo.py
 
-bench: setup build  ## Measure; results go to build/bench/
+bench: setup  ## Measure; results go to build/bench/
 	@$(VENV)/python scripts/bench.py
 
-size: setup build  ## Flash and RAM use per part
+size: setup  ## Flash and RAM use per part
 	@$(VENV)/python scripts/size.py
 
-table: setup build  ## Accuracy and effort of the policies on real data
+table: setup  ## Accuracy and effort of the policies on real data
 	@$(VENV)/python scripts/experiments/table.py
 
 lint: setup  ## Check the style of all C and Python files

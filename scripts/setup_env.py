@@ -1,6 +1,7 @@
 """Set up this machine: Debian packages (as root) and the Python environment in build/venv.
 
-Groups: `build` is what `make build` and `make demo` need, `test` adds what the whole suite uses.
+Groups: `build` is what `make build` and `make demo` need, `test` adds what the whole suite uses,
+`firmware` is what `make firmware` and `make sim` need, `qemu` the same for boards in QEMU.
 What the suite lacks here is listed in build/missing.json, {need: how to get it}: tests skip with
 that reason. With CI=true nothing may be skipped, so a lack is an error. Without a compiler
 nothing works, so that is always an error.
@@ -40,6 +41,19 @@ def has_newlib():
     return succeeds("arm-none-eabi-gcc", "-E", "-xc", "-", "-o", os.devnull, text=include)
 
 
+def has_libstdcxx():
+    include = "#include <cstdlib>\n"
+    return succeeds("arm-none-eabi-g++", "-E", "-xc++", "-", "-o", os.devnull, text=include)
+
+
+def has_picolibc():
+    found = ["riscv64-unknown-elf-gcc", "--print-file-name=picolibc.specs"]
+    try:
+        return "/" in subprocess.run(found, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return False
+
+
 # Debian package -> is what it brings already here, whoever installed it?
 PACKAGES = {
     "build": {
@@ -53,6 +67,22 @@ PACKAGES = {
         "valgrind": lambda: has_program("valgrind"),
         "gcc-arm-none-eabi": lambda: has_program("arm-none-eabi-gcc"),
         "libnewlib-arm-none-eabi": has_newlib,
+    },
+    "firmware": {
+        "cmake": lambda: has_program("cmake"),
+        "gcc-arm-none-eabi": lambda: has_program("arm-none-eabi-gcc"),
+        "libnewlib-arm-none-eabi": has_newlib,
+        "libstdc++-arm-none-eabi-newlib": has_libstdcxx,
+        "nodejs": lambda: has_program("node"),
+        "npm": lambda: has_program("npm"),
+    },
+    "qemu": {
+        "gcc-arm-none-eabi": lambda: has_program("arm-none-eabi-gcc"),
+        "libnewlib-arm-none-eabi": has_newlib,
+        "gcc-riscv64-unknown-elf": lambda: has_program("riscv64-unknown-elf-gcc"),
+        "picolibc-riscv64-unknown-elf": has_picolibc,
+        "qemu-system-arm": lambda: has_program("qemu-system-arm"),
+        "qemu-system-misc": lambda: has_program("qemu-system-riscv32"),
     },
 }
 INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
@@ -96,7 +126,8 @@ def require_build_tools():
 
 
 def require_test_tools():
-    missing = require_packages("test")
+    groups = [group for group in PACKAGES if group != "build"]
+    missing = sorted({package for group in groups for package in require_packages(group)})
     MISSING.parent.mkdir(exist_ok=True)
     MISSING.write_text(json.dumps({need: advice([need]) for need in missing}, indent=1) + "\n")
     if not missing:

@@ -32,7 +32,7 @@ target_link_libraries(usermod INTERFACE usermod_tinyprop)
 set(TINYPROP_BINDING_OPT -O2 CACHE STRING "Optimisation of tinyprop's binding")
 set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
 set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
-set(TINYPROP_NUMERICS -ffp-contract=off -fno-math-errno -fno-fast-math)
+set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")
 set_source_files_properties(${TINYPROP_KERNELS} PROPERTIES

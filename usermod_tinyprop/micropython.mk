@@ -28,7 +28,8 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 TINYPROP_BINDING_OPT ?= -O2
 TINYPROP_CORE_OPT ?= -O3
 TINYPROP_KERNELS_OPT ?= -O3
-TINYPROP_NUMERICS := -ffp-contract=off -fno-math-errno -fno-fast-math
+# The last one comes last: -fno-fast-math would turn errno on again.
+TINYPROP_NUMERICS := -ffp-contract=off -fno-fast-math -fno-math-errno
 TINYPROP_BUILD := $(BUILD)/$(patsubst $(USER_C_MODULES)/%,%,$(TINYPROP_DIR))
 $(TINYPROP_BUILD)/core/%.o: CFLAGS += $(TINYPROP_CORE_OPT) $(TINYPROP_NUMERICS)
 $(TINYPROP_BUILD)/kernels/%.o: CFLAGS += $(TINYPROP_KERNELS_OPT) $(TINYPROP_NUMERICS)

@@ -200,7 +200,7 @@ infos = []
 for answer in (True, "stop"):
     infos.clear()
     run = net().fit(
-        PAIRS, 9, callback=lambda i: infos.append(i) or len(infos) == 2 and answer, verbose=0
+        PAIRS, 9, callback=lambda i, a=answer: infos.append(i) or len(infos) == 2 and a, verbose=0
     )
     assert run.done and run.stopped == "callback" and len(infos) == 2 == infos[1]["epoch"]
 assert infos[0]["seen"] == N and infos[0]["trained"] == N and infos[0]["loss"] > 0

@@ -1,9 +1,9 @@
 """One training run, on MicroPython: micropython train_job.py < job.json.
 
-The job, one line of JSON: train, test (Dataset files), hidden (units of the hidden layers), policy ([name,
-settings]), lr, epochs, seed, curve (evaluate after every epoch). The learning rate falls in a
-straight line to a tenth of lr. Prints one JSON object per line: {"epoch": ...} with curve, and
-{"result": ...} at the end. Runs on any port with the files at hand.
+The job, one line of JSON: train, test (Dataset files), hidden (units of the hidden layers),
+policy ([name, settings]), lr, epochs, seed, curve (evaluate after every epoch). The learning rate
+falls in a straight line to a tenth of lr. Prints one JSON object per line: {"epoch": ...} with
+curve, and {"result": ...} at the end. Runs on any port with the files at hand.
 """
 
 import json

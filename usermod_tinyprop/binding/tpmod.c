@@ -224,8 +224,9 @@ int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, in
         tpmod_raise(&mp_type_TypeError, "%s must be an integer", what);
     } else if (tpmod_compare(MP_BINARY_OP_MORE_EQUAL, o, lo) &&
         tpmod_compare(MP_BINARY_OP_LESS_EQUAL, o, hi)) {
-        // A board's small integers have 31 bits, so some that fit are none.
-        return (int32_t)mp_obj_get_int(o);
+        // A board's small integers have 31 bits, so some that fit are none; mp_obj_get_int would
+        // refuse -2147483648 there.
+        return (int32_t)mp_obj_get_int_truncated(o);
     }
     tpmod_text_t t;
     tpmod_text_init(&t);

@@ -1,0 +1,56 @@
+# The same training on every board: one seed gives the same weights, so the same checksums.
+import gc
+from array import array
+
+import _tinyprop
+import tinyprop as tp
+
+INPUTS, CLASSES, STEPS = 64, 10, 200
+POLICIES = (tp.Full(), tp.TopK(4), tp.TinyProp(), tp.TinyPropV2())
+
+
+def sample(step, x):
+    """Pixels 0..1 from integers alone, half of them zero; the class is the bright tenth."""
+    y = _tinyprop.permute(step, STEPS, 7) % CLASSES
+    for i in range(INPUTS):
+        v = _tinyprop.permute((i * 41 + step * 17) % 997, 997, step) % 33 - 16
+        x[i] = max(v, 0) / 32
+    for i in range(y * 6, y * 6 + 6):
+        x[i] = 1 - x[i] / 2
+    return y
+
+
+def checksum(m):
+    crc = 0
+    for layer in (1, 2):
+        crc = _tinyprop.crc32(m.weights(layer), crc)
+        crc = _tinyprop.crc32(m.bias(layer), crc)
+    return crc
+
+
+def train(policy, optimizer):
+    gc.collect()
+    m = tp.Sequential(
+        [tp.Input(INPUTS), tp.Dense(32, activation="relu"), tp.Dense(CLASSES)],
+        optimizer=optimizer,
+        policy=policy,
+        seed=1,
+    )
+    start = checksum(m)
+    x = array("f", [0] * INPUTS)
+    tp.use(m)
+    for step in range(STEPS):
+        y = sample(step, x)
+        tp.train_step(x, y)
+    end = checksum(m)
+    assert end != start
+    s = m.stats()
+    name = type(policy).__name__
+    print(name, type(optimizer).__name__, "%08x" % end, s["trained"])
+
+
+for policy in POLICIES:
+    train(policy, tp.SGD(lr=0.05))
+train(POLICIES[3], tp.SGD(lr=0.02, momentum=0.9, weight_decay=0.001))
+train(POLICIES[0], tp.Adam(lr=0.002))
+print("OK")

@@ -1,0 +1,9 @@
+# Cortex-M4F: single-precision floating-point unit.
+QEMU_ARCH = arm
+QEMU_MACHINE = mps2-an386
+MICROPY_HEAP_SIZE = 327680
+
+CFLAGS += -mthumb -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard
+CFLAGS += -DQEMU_SOC_MPS2 -DMICROPY_HW_MCU_NAME='"Cortex-M4F"'
+
+include $(BOARD_DIR)/../../board.mk

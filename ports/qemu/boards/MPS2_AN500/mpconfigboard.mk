@@ -1,0 +1,9 @@
+# Cortex-M7: single- and double-precision floating-point unit.
+QEMU_ARCH = arm
+QEMU_MACHINE = mps2-an500
+MICROPY_HEAP_SIZE = 327680
+
+CFLAGS += -mthumb -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard
+CFLAGS += -DQEMU_SOC_MPS2 -DMICROPY_HW_MCU_NAME='"Cortex-M7"'
+
+include $(BOARD_DIR)/../../board.mk

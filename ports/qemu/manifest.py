@@ -1,0 +1,2 @@
+# What the QEMU boards freeze: the package tinyprop.
+package("tinyprop", base_path="../../py")

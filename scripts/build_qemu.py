@@ -1,0 +1,68 @@
+"""Build MicroPython with tinyprop for boards that QEMU emulates: build/firmware/<board>/.
+
+`--plain` builds the same firmware without tinyprop (build/qemu-<board>-plain/firmware.elf), to
+load the native module into.
+"""
+
+import argparse
+import os
+import shutil
+import time
+
+import setup_env
+from build_unix import MODULE, PACKAGE, make, stub_library
+from common import BUILD, ROOT, fail, locked, run_main, say, short
+from fetch_sources import fetch_sources
+
+PORT = ROOT / "ports" / "qemu"
+BOARDS = ["MPS2_AN385", "VIRT_RV32", "M0", "MPS2_AN386", "MPS2_AN500"]
+
+
+def recipe(plain):
+    """What decides which files go into the firmware."""
+    files = [*sorted(PORT.rglob("*.mk")), *sorted(PORT.glob("*.py"))]
+    frozen = [] if plain else sorted(str(p) for p in PACKAGE.rglob("*.py"))
+    files += [] if plain else [MODULE]
+    return "\n".join([*frozen, *(p.read_text() for p in files)])
+
+
+def build_qemu(board, plain=False):
+    """Bring one board's firmware up to date; returns the .elf file."""
+    missing = setup_env.require_packages("qemu") + setup_env.require_packages("build")
+    if missing:
+        fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
+    if any(c.isspace() for c in str(ROOT)):
+        fail(f"make cannot build in a folder with a space in its name: {ROOT}")
+    micropython = fetch_sources("unix")
+    build = BUILD / f"qemu-{board}{'-plain' if plain else ''}"
+    arguments = [f"BOARD={board}", f"BOARD_DIR={PORT / 'boards' / board}"]
+    arguments += ["FROZEN_MANIFEST="] if plain else [f"FROZEN_MANIFEST={PORT / 'manifest.py'}"]
+    arguments += [] if plain else [f"USER_C_MODULES={ROOT}"]
+    if not (micropython / "lib" / "micropython-lib" / "README.md").exists():
+        arguments += [f"MPY_LIB_DIR={stub_library()}"]
+    started = time.monotonic()
+    with locked("mpy-cross"):
+        make(micropython, "mpy-cross", BUILD / "mpy-cross", ["COPT=-O0"])
+    with locked(build.name):
+        say(f"Building MicroPython for {board} {'without' if plain else 'with'} tinyprop ...")
+        make(micropython, "ports/qemu", build, arguments, recipe(plain))
+        elf = build / "firmware.elf"
+        if not plain:
+            elf = BUILD / "firmware" / board / "firmware.elf"
+            elf.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(build / "firmware.elf", elf.with_suffix(".new"))
+            os.replace(elf.with_suffix(".new"), elf)
+    say(f"{short(elf)} is ready ({time.monotonic() - started:.1f} s)")
+    return elf
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("board", choices=BOARDS)
+    parser.add_argument("--plain", action="store_true", help="without tinyprop")
+    arguments = parser.parse_args()
+    build_qemu(arguments.board, arguments.plain)
+
+
+if __name__ == "__main__":
+    run_main(main)

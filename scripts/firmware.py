@@ -1,0 +1,32 @@
+"""Build firmware for a board: `make firmware PORT=rp2 BOARD=RPI_PICO`."""
+
+import argparse
+
+import build_qemu
+import build_rp2
+from common import fail, run_main
+
+# Port -> board -> what builds it.
+BUILDERS = {
+    "rp2": {board: build_rp2.build_rp2 for board in build_rp2.BOARDS},
+    "qemu": {board: build_qemu.build_qemu for board in build_qemu.BOARDS},
+}
+DEFAULT_BOARD = {"rp2": "RPI_PICO", "qemu": "MPS2_AN385"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", help=", ".join(BUILDERS))
+    parser.add_argument("board", nargs="?", default="", help="default: the port's usual board")
+    arguments = parser.parse_args()
+    boards = BUILDERS.get(arguments.port)
+    if boards is None:
+        fail(f"no recipe for PORT={arguments.port}: there is {', '.join(BUILDERS)}")
+    board = arguments.board or DEFAULT_BOARD[arguments.port]
+    if board not in boards:
+        fail(f"no recipe for BOARD={board} of {arguments.port}: there is {', '.join(boards)}")
+    boards[board](board)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,134 @@
+"""Cycles of a training step on the RP2040, counted in the emulator.
+
+The firmware trains; its SysTick timer counts. Records: build/bench/rp2040.json. Beside them stand
+the rows of other implementations for the same network (dense input, ROM float routines).
+"""
+
+import argparse
+import subprocess
+from pathlib import Path
+
+import sim_rp2
+from common import BUILD, fail, run_main, say, short
+from records import Records, print_table
+
+BOARD = "RPI_PICO"
+MPREMOTE = BUILD / "venv" / "bin" / "mpremote"
+CLOCK_MHZ = 125
+MODELS = {"mlp-64-32-10": (64, 32, 10), "mlp-784-32-10": (784, 32, 10)}
+# Steps before counting, so that TinyPropV2 has samples it knows.
+WARM = {"mlp-64-32-10": 120, "mlp-784-32-10": 40}
+POLICIES = {"Full": "tp.Full()", "TinyPropV2": "tp.TinyPropV2()"}
+# Share of the inputs that are not zero: dense sensor data, and images.
+FILLED = {"100 % inputs": 100, "20 % inputs": 20}
+# Measured the same way from bare-metal C and from another library (ROM float, all inputs used).
+OTHERS = {
+    "mlp-64-32-10": {
+        "AIfES": 2_178_487,
+        "plain C loop": 818_640,
+        "plain C loop, dead rows left out": 607_826,
+    },
+}
+
+SCRIPT = """
+import machine, random, tinyprop as tp
+from array import array
+SYST = 0xE000E010
+random.seed(1)
+def sample(n, filled, k):
+    random.seed(k)
+    return array("f", [random.random() + 0.01 if random.randrange(100) < filled else 0
+                       for _ in range(n)])
+def cycles(f, x, y):
+    mem = machine.mem32
+    mem[SYST + 4] = 0xFFFFFF
+    mem[SYST + 8] = 0
+    mem[SYST] = 5
+    f(x, y)
+    return 0xFFFFFF - (mem[SYST + 8] & 0xFFFFFF)
+def nothing(x, y):
+    pass
+def measure(i, h, o, policy, filled, warm, steps):
+    m = tp.Sequential([tp.Input((i,)), tp.Dense(h, activation="relu"), tp.Dense(o)],
+                      policy=policy, optimizer=tp.SGD(lr=0.05), seed=1)
+    tp.use(m)
+    classes = [sample(i, filled, k) for k in range(5)]
+    for n in range(warm):
+        tp.train_step(classes[n % 5], n % 5)
+    m._m.reset_counters()
+    empty = cycles(nothing, classes[0], 0)
+    total = 0
+    for n in range(steps):
+        total += cycles(tp.train_step, classes[n % 5], n % 5) - empty
+    s = m.stats()
+    print("RESULT", total / steps, s["skipped"] / steps)
+"""
+
+
+def on_board(port, text, timeout=300):
+    """Run Python on the board; what it printed."""
+    run = subprocess.run(
+        [MPREMOTE, "connect", port, "exec", text], capture_output=True, text=True, timeout=timeout
+    )
+    if run.returncode != 0:
+        fail(f"the board: {(run.stdout + run.stderr).strip().splitlines()[-1]}")
+    return run.stdout
+
+
+def measure(port, model, policy, filled, warm, steps=10):
+    """(mean cycles per step, share of samples skipped)."""
+    i, h, o = MODELS[model]
+    call = f"measure({i}, {h}, {o}, {POLICIES[policy]}, {filled}, {warm}, {steps})"
+    output = on_board(port, SCRIPT + call)
+    cycles, skipped = output.split("RESULT")[1].split()
+    return float(cycles), float(skipped)
+
+
+def macs(i, h, o):
+    return 2 * i * h + 3 * h * o
+
+
+def measure_all(port, models=MODELS):
+    records, rows = Records("rp2040", "python3 scripts/rp2040_cycles.py"), []
+    for model in models:
+        dense = macs(*MODELS[model])
+        for name, cycles in OTHERS.get(model, {}).items():
+            rows.append((model, name, f"{cycles:,}", f"{cycles / dense:.0f}", "", ""))
+        for inputs, filled in FILLED.items():
+            for policy in POLICIES:
+                cycles, skipped = measure(port, model, policy, filled, WARM[model])
+                ms = f"{cycles / CLOCK_MHZ / 1000:.2f}"
+                rows.append(
+                    (
+                        model,
+                        f"tinyprop {policy}, {inputs}",
+                        f"{cycles:,.0f}",
+                        f"{cycles / dense:.0f}",
+                        ms,
+                        f"{skipped:.0%}",
+                    )
+                )
+                name = "rp2040" if filled == 100 else "rp2040-sparse-input"
+                records.add(
+                    "cycles_per_step", round(cycles), "cycles", BOARD, model, policy, name=name
+                )
+    return records, rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--firmware", type=Path, help="another image than the built one")
+    firmware = parser.parse_args().firmware or BUILD / "firmware" / BOARD / "firmware.bin"
+    for path, remedy in ((firmware, "make firmware PORT=rp2"), (MPREMOTE, "make setup")):
+        if not path.is_file():
+            fail(f"{short(path)} does not exist: {remedy}")
+    say("Training on the emulated RP2040 ...")
+    with sim_rp2.running(firmware, BUILD / "sim" / BOARD / "cycles-flash.bin") as port:
+        records, rows = measure_all(port)
+    header = ("model", "what", "cycles per step", "per dense MAC", "ms", "skipped")
+    print_table(f"RP2040 in the emulator, {CLOCK_MHZ} MHz, ROM float routines", header, rows)
+    records.write()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,217 @@
+"""The emulated RP2040 board behind a pseudo-terminal. Called by scripts/sim.py.
+
+rp2040js (npm) runs the unchanged firmware on the stand-in boot ROM of ports/rp2/sim. The flash
+chip is build/sim/<board>/flash.bin: what the board stores is there again at the next start.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import termios
+import threading
+import tty
+from pathlib import Path
+
+import setup_env
+from common import BUILD, ROOT, fail, locked, run_logged, say, short
+
+SIM = ROOT / "ports" / "rp2" / "sim"
+NPM = BUILD / "rp2040js"
+MODULE = NPM / "node_modules" / "rp2040js" / "dist" / "esm" / "index.js"
+PIECE = 1024
+PENDING = 1 << 16
+
+
+def install_emulator():
+    """rp2040js as package-lock.json pins it, in build/rp2040js; returns its module file."""
+    files = [SIM / "package.json", SIM / "package-lock.json"]
+    wanted = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+    stamp = NPM / ".tinyprop-stamp"
+    with locked("rp2040js"):
+        if stamp.is_file() and stamp.read_text() == wanted:
+            return MODULE
+        missing = [p for p in setup_env.require_packages("firmware") if p in ("nodejs", "npm")]
+        if missing:
+            fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
+        say(f"Installing the RP2040 emulator into {short(NPM)} ...")
+        shutil.rmtree(NPM, ignore_errors=True)
+        NPM.mkdir(parents=True)
+        for f in files:
+            shutil.copy2(f, NPM)
+        code, log = run_logged(
+            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], "rp2040js", 5, cwd=NPM
+        )
+        if code != 0 or not MODULE.is_file():
+            fail(f"cannot install rp2040js (network down? details: {short(log)})")
+        stamp.write_text(wanted)
+    return MODULE
+
+
+class Emulator:
+    """A running board: `path` is its serial port. Use pump() until it returns False."""
+
+    def __init__(self, firmware, flash, log=None):
+        module = install_emulator()
+        flash.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = open(flash.with_suffix(".lock"), "w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"another emulator is using {short(flash)}")
+        self.master, slave = pty.openpty()
+        self.path = os.ttyname(slave)
+        tty.setraw(slave, termios.TCSANOW)
+        # With no one else holding the slave, the master sees when a program opens and closes it.
+        os.close(slave)
+        os.set_blocking(self.master, False)
+        self.child = subprocess.Popen(
+            ["node", SIM / "main.js", module, firmware, flash],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C goes to us alone; the child ends with its stdin
+        )
+        self.to_board = self.child.stdin.fileno()
+        self.from_board = self.child.stdout.fileno()
+        for f in (self.to_board, self.from_board):
+            os.set_blocking(f, False)
+        self.is_open = False
+        self.down = bytearray()  # frames for the board
+        self.up = bytearray()  # the board's output for the terminal
+
+    def frame(self, kind, content=b""):
+        self.down += kind + len(content).to_bytes(2, "little") + content
+
+    def watch_port(self):
+        poll = select.poll()
+        poll.register(self.master, select.POLLIN)
+        events = dict(poll.poll(0)).get(self.master, 0)
+        is_open = not events & select.POLLHUP or bool(events & select.POLLIN)
+        if is_open != self.is_open:
+            self.is_open = is_open
+            self.frame(b"C" if is_open else b"X")
+            if not is_open:
+                self.up.clear()
+
+    def pump(self, seconds=0.02):
+        """Carry what there is both ways, waiting at most `seconds`; False when the board ended."""
+        self.watch_port()
+        readable, writable = [], []
+        if len(self.up) < PENDING:
+            readable.append(self.from_board)
+        if self.down:
+            writable.append(self.to_board)
+        if self.is_open:
+            if len(self.down) < PENDING:
+                readable.append(self.master)
+            if self.up:
+                writable.append(self.master)
+        readable, writable, _ = select.select(readable, writable, [], seconds)
+        if self.from_board in readable:
+            data = os.read(self.from_board, PENDING)
+            if not data:
+                return False
+            if self.is_open:  # like a real board's: what nobody listens to is lost
+                self.up += data
+        if self.master in readable:
+            data = self.read_master()
+            if data:
+                self.frame(b"D", data)
+        if self.to_board in writable and not self.write(self.to_board, self.down):
+            return False
+        if self.master in writable:
+            self.write(self.master, self.up)
+        return True
+
+    def read_master(self):
+        try:
+            return os.read(self.master, PIECE)
+        except OSError as e:
+            if e.errno in (errno.EIO, errno.EAGAIN):  # closed meanwhile, or nothing there
+                return b""
+            raise
+
+    @staticmethod
+    def write(f, data):
+        try:
+            del data[: os.write(f, data[:PIECE])]
+        except BlockingIOError:
+            pass
+        except OSError as e:
+            if e.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            return False
+        return True
+
+    def close(self):
+        """End the board; returns its exit code."""
+        self.child.stdin.close()
+        try:
+            self.child.wait(5)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.child.stdout.close()
+        os.close(self.master)
+        self.lock.close()
+        return self.child.returncode
+
+
+@contextlib.contextmanager
+def running(firmware, flash):
+    """A board that runs while the block does, for tests and benchmarks; gives its serial port."""
+    with tempfile.TemporaryFile() as log:
+        emulator = Emulator(firmware, flash, log)
+        going = True
+
+        def carry():
+            while going and emulator.pump():
+                pass
+
+        thread = threading.Thread(target=carry, daemon=True)
+        thread.start()
+        try:
+            yield emulator.path
+        finally:
+            going = False
+            thread.join()
+            emulator.close()
+
+
+def sim_rp2(board, firmware=None):
+    """Run the board until Ctrl-C; prints the path of its serial port."""
+    firmware = Path(firmware or BUILD / "firmware" / board / "firmware.bin")
+    if not firmware.is_file():
+        fail(f"{short(firmware)} does not exist: make firmware PORT=rp2 BOARD={board}")
+    flash = BUILD / "sim" / board / "flash.bin"
+    with tempfile.TemporaryFile() as log:
+        emulator = Emulator(firmware, flash, log)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        say(f"{board} is running; its serial port is {emulator.path}")
+        say(f"  mpremote connect {emulator.path} repl        (Ctrl-C here ends the board)")
+        try:
+            while emulator.pump():
+                pass
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
+        code = emulator.close()
+        log.seek(0)
+        lines = [t for t in log.read().decode(errors="replace").splitlines() if t != "running"]
+        if interrupted:
+            say("\nThe board is off.")
+        elif code == 0:
+            say(lines[-1] if lines else "The board is off.")
+        else:
+            errors = [t for t in lines if "error" in t.lower()] or lines or ["the emulator ended"]
+            fail(
+                errors[-1].removeprefix("error: ") if hasattr(str, "removeprefix") else errors[-1]
+            )
