@@ -31,3 +31,9 @@ def test_the_commands_it_names_exist():
 def test_the_files_it_links_to_exist():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (core_api.ROOT / target).exists(), target
+
+
+def test_the_xor_example_learns(run_mpy):
+    printed = run_mpy(core_api.ROOT / "examples" / "xor.py")
+    for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        assert f"{a} xor {b} = {a ^ b}\n" in printed
