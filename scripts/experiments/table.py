@@ -126,12 +126,12 @@ table; `docs/results.md` is what it wrote. The folder holds the data sets as .np
 {files}; the digits are part of the project.
 
 Networks are MLPs with ReLU, trained sample by sample by plain SGD in float32 from random weights,
-all policies with the same seeds, order, epochs and learning rates: those best for full training
-(`scripts/experiments/datasets.py`), falling in a straight line to a tenth. TinyPropV2 has its
-default settings; back-off waits up to 8 epochs. Accuracy is that of the test part after the last
-epoch, mean and standard deviation over {seeds} seeds; points are against full training. Efforts
-are multiply-accumulates done, as a share of those of dense full training; in the columns with a
-star they are counted as the policy asked, as if zero inputs were multiplied too.
+all policies with the same seeds, order, epochs and learning rates (set by hand near the best for
+full training: `scripts/experiments/datasets.py`), falling in a straight line to a tenth.
+TinyPropV2 has its default settings; back-off waits up to 8 epochs. Accuracy is that of the test
+part after the last epoch, mean and standard deviation over {seeds} seeds; points are against full
+training. Efforts are multiply-accumulates done, as a share of those of dense full training; in the
+columns with a star they are counted as the policy asked, as if zero inputs were multiplied too.
 
 """
 
@@ -156,7 +156,7 @@ def main(arguments=None):
         fail(f"no folder {a.data}")
     build_unix()
     outcome = train(a.sets, {name: POLICIES[name] for name in a.policies}, a.seeds, a.data)
-    records = Records("table", "make table")
+    records = Records("table", f"make table DATA=folder SEEDS={a.seeds}")
     for name, policies in outcome.items():
         for policy, row in policies.items():
             for metric, unit in METRICS.items():

@@ -18,7 +18,7 @@
 #define TP_ZERO_SKIP_PERCENT 75u
 #endif
 
-// Specialised kernels replace generic ones where they are equal and measured faster.
+// 1 leaves out kernels for one instruction set. There are none yet.
 #ifndef TP_GENERIC_ONLY
 #define TP_GENERIC_ONLY 0
 #endif
