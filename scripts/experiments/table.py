@@ -132,6 +132,7 @@ TinyPropV2 has its default settings; back-off waits up to 8 epochs. Accuracy is 
 part after the last epoch, mean and standard deviation over {seeds} seeds; points are against full
 training. Efforts are multiply-accumulates done, as a share of those of dense full training; in the
 columns with a star they are counted as the policy asked, as if zero inputs were multiplied too.
+The settings were chosen on these test parts too (docs/defaults.md).
 
 """
 
