@@ -85,26 +85,35 @@ CALLS = (
 )
 
 
+def release(hoard):
+    """Take a piece apart, so that a stale address of it on the stack, where the collector looks,
+    keeps nothing else alive; returns the rest."""
+    rest = hoard[0]
+    hoard[0] = hoard[1] = None
+    return rest
+
+
 def with_free(pieces, call):
     """Run call with the heap full but for so many pieces; True if it had enough."""
     hoard = None
-    for size in (4096, 256, 16, 1):
+    for size in (4096, 256, 16, 1, 0):
         try:
             while True:
-                hoard = (hoard, bytearray(size))
+                hoard = [hoard, bytearray(size) if size else None]
         except MemoryError:
             pass
     for _ in range(pieces):
         if hoard is None:
             return None
-        hoard = hoard[0]
+        hoard = release(hoard)
     try:
         call()
         return True
     except MemoryError:
         return False
     finally:
-        hoard = None
+        while hoard is not None:
+            hoard = release(hoard)
         gc.collect()
 
 
