@@ -2,7 +2,7 @@
 // arithmetic only, so that every core gives the same bits. Definitions: DESIGN.md, "Numerics".
 #include <string.h>
 
-#include "tp.h"
+#include "tp_internal.h"
 
 static uint32_t tp_bits(float x) {
     uint32_t u;
@@ -153,7 +153,7 @@ float tp_tanhf(float x) {
     return tp_float((tp_bits(y) & 0x7fffffffu) | (tp_bits(x) & 0x80000000u));
 }
 
-static uint32_t tp_hash(uint32_t x) {
+uint32_t tp_hash(uint32_t x) {
     x ^= x >> 16;
     x *= 0x7feb352du;
     x ^= x >> 15;

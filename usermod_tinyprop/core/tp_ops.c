@@ -122,56 +122,39 @@ static uint32_t tp_key(float d) {
     return u & 0x7fffffffu;
 }
 
-// The k-th largest of keys[0..n), 1 <= k <= n; reorders keys. Expected O(n).
-static uint32_t tp_kth_largest(uint32_t *keys, size_t n, size_t k) {
-    size_t lo = 0, hi = n, want = k - 1;
-    for (;;) {
-        uint32_t pivot = keys[lo + (hi - lo) / 2];
-        // [lo, a) > pivot, [a, i) == pivot, [b, hi) < pivot
-        size_t a = lo, i = lo, b = hi;
-        while (i < b) {
-            uint32_t v = keys[i];
-            if (v > pivot) {
-                keys[i++] = keys[a];
-                keys[a++] = v;
-            } else if (v < pivot) {
-                keys[i] = keys[--b];
-                keys[b] = v;
-            } else {
-                i++;
-            }
-        }
-        if (want < a) {
-            hi = a;
-        } else if (want >= b) {
-            lo = b;
-        } else {
-            return pivot;
-        }
-    }
-}
-
-uint32_t tp_topk(float *d, size_t n, uint32_t k, uint32_t *keys) {
+uint32_t tp_topk(float *d, size_t n, uint32_t k) {
     size_t nonzero = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]);
-        keys[nonzero] = key;
-        nonzero += key != 0;
+        nonzero += tp_key(d[i]) != 0;
     }
     if (nonzero <= k) {
         return (uint32_t)nonzero;
     }
-    uint32_t limit = k == 0 ? 0xffffffffu : tp_kth_largest(keys, nonzero, k);
-    uint32_t above = 0;
-    for (size_t i = 0; i < n; i++) {
-        above += tp_key(d[i]) > limit;
+    // The k-th largest key, five bits at a time from the top: count the keys that share the bits
+    // found so far by their next five. `want` of those that share all of them are kept.
+    uint32_t found = 0, mask = 0, want = k;
+    for (uint32_t shift = 26; k > 0; shift = shift > 5u ? shift - 5u : 0) {
+        uint32_t bins[32] = {0}, b = 31;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t key = tp_key(d[i]);
+            if ((key & mask) == found) {
+                bins[(key >> shift) & 31u]++;
+            }
+        }
+        while (bins[b] < want) {
+            want -= bins[b--];
+        }
+        found |= b << shift;
+        mask |= (uint32_t)31u << shift;
+        if (bins[b] == want || shift == 0) {
+            break;
+        }
     }
-    uint32_t ties = k - above;
     for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]);
-        bool tie = key == limit && ties > 0;
-        ties -= tie;
-        if (key <= limit && !tie) {
+        uint32_t high = tp_key(d[i]) & mask;
+        bool tie = high == found && want > 0;
+        want -= tie;
+        if (high <= found && !tie) {
             d[i] = 0.0f;
         }
     }

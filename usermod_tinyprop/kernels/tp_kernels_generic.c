@@ -6,6 +6,14 @@
 
 #define TP_LANES(s) (((s)[0] + (s)[2]) + ((s)[1] + (s)[3]))
 
+uint32_t tp_k_count_f32(const float *x, size_t n) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += !tp_k_is_zero(x[i]);
+    }
+    return count;
+}
+
 void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size_t n) {
     uint32_t total = 0;
     for (size_t lane = 0; lane < 4; lane++) {
@@ -13,7 +21,7 @@ void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size
         for (size_t i = lane; i < n; i += 4) {
             // Written without a branch: half of all ReLU outputs are zero, at random.
             columns[total] = (uint16_t)i;
-            total += x[i] != 0.0f;
+            total += !tp_k_is_zero(x[i]);
         }
         index->count[lane] = total - before;
     }
@@ -132,6 +140,122 @@ void tp_k_back_update_index_f32(float *restrict dx, float *restrict w, const flo
         float old = w[*c];
         dx[*c] = dx[*c] + d * old;
         w[*c] = old + g * x[*c];
+    }
+}
+
+// The part of the window that lies on the map: rows y..y_end, columns x..x_end.
+typedef struct {
+    int32_t y, y_end, x, x_end;
+} tp_inside_t;
+
+static tp_inside_t tp_inside(const tp_k_window_t *q) {
+    tp_inside_t in = {q->y0 < 0 ? 0 : q->y0, q->y0 + q->kh > q->h ? q->h : q->y0 + q->kh,
+        q->x0 < 0 ? 0 : q->x0, q->x0 + q->kw > q->w ? q->w : q->x0 + q->kw};
+    return in;
+}
+
+void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    size_t n = (size_t)q->n, line = (size_t)q->kw * n;
+    if (in.y_end - in.y < q->kh || in.x_end - in.x < q->kw) {
+        memset(patch, 0, (size_t)q->kh * line * sizeof(float));
+    }
+    size_t width = in.x_end > in.x ? (size_t)(in.x_end - in.x) : 0;
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        const float *from = x + ((size_t)y * (size_t)q->w + (size_t)in.x) * (size_t)q->c + q->c0;
+        float *to = patch + (size_t)(y - q->y0) * line + (size_t)(in.x - q->x0) * n;
+        if (q->n == q->c) {
+            memcpy(to, from, width * n * sizeof(float));
+            continue;
+        }
+        for (size_t i = 0; i < width; i++, from += q->c, to += n) {
+            for (size_t j = 0; j < n; j++) {
+                to[j] = from[j];
+            }
+        }
+    }
+}
+
+void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch,
+    const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    size_t n = (size_t)q->n, line = (size_t)q->kw * n;
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        float *to = x + ((size_t)y * (size_t)q->w + (size_t)in.x) * (size_t)q->c + q->c0;
+        const float *from = patch + (size_t)(y - q->y0) * line + (size_t)(in.x - q->x0) * n;
+        for (int32_t i = in.x; i < in.x_end; i++, to += q->c, from += n) {
+            for (size_t j = 0; j < n; j++) {
+                to[j] = to[j] + from[j];
+            }
+        }
+    }
+}
+
+void tp_k_max_f32(float *restrict out, const float *restrict x, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    bool first = true;
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        for (int32_t i = in.x; i < in.x_end; i++) {
+            const float *at = x + ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c + q->c0;
+            for (int32_t j = 0; j < q->n; j++) {
+                out[j] = first || at[j] > out[j] || at[j] != at[j] ? at[j] : out[j];
+            }
+            first = false;
+        }
+    }
+}
+
+void tp_k_max_backward_f32(float *restrict dx, const float *restrict d, const float *restrict x,
+    const float *restrict out, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    for (int32_t j = 0; j < q->n; j++) {
+        bool found = tp_k_is_zero(d[j]);
+        for (int32_t y = in.y; y < in.y_end && !found; y++) {
+            for (int32_t i = in.x; i < in.x_end && !found; i++) {
+                size_t at = ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c +
+                    (size_t)(q->c0 + j);
+                if (x[at] == out[j]) {
+                    dx[at] = dx[at] + d[j];
+                    found = true;
+                }
+            }
+        }
+    }
+}
+
+static float tp_places(const tp_inside_t *in) {
+    return (float)((in->y_end - in->y) * (in->x_end - in->x));
+}
+
+void tp_k_mean_f32(float *restrict out, const float *restrict x, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    float places = tp_places(&in);
+    memset(out, 0, (size_t)q->n * sizeof(float));
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        for (int32_t i = in.x; i < in.x_end; i++) {
+            const float *at = x + ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c + q->c0;
+            for (int32_t j = 0; j < q->n; j++) {
+                out[j] = out[j] + at[j];
+            }
+        }
+    }
+    for (int32_t j = 0; j < q->n; j++) {
+        out[j] = out[j] / places;
+    }
+}
+
+void tp_k_mean_backward_f32(float *restrict dx, const float *restrict d, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    float places = tp_places(&in);
+    for (int32_t j = 0; j < q->n; j++) {
+        float share = d[j] / places;
+        for (int32_t y = in.y; y < in.y_end && !tp_k_is_zero(d[j]); y++) {
+            for (int32_t i = in.x; i < in.x_end; i++) {
+                size_t at = ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c +
+                    (size_t)(q->c0 + j);
+                dx[at] = dx[at] + share;
+            }
+        }
     }
 }
 
