@@ -33,7 +33,9 @@ def assert_same_layer(model, i, state, batch):
                 expected = expected[: len(array)]
                 assert_same_bits(array, expected, f"layer {i}: {group}.{attribute}")
     if batch > 1 and row.off_g:
-        assert np.array_equal(model.row_flags(i) != 0, state.w.kept[: row.rows]), f"layer {i}: rows"
+        assert np.array_equal(model.row_flags(i) != 0, state.w.kept[: row.rows]), (
+            f"layer {i}: rows"
+        )
     for name in ("ymax", "ratio"):
         assert_same_bits(getattr(row, name), getattr(state, name), f"layer {i}: {name}")
     for name in ("k", "k_sum", "macs"):

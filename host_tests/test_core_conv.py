@@ -4,82 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import OPTIMIZER_CASES, POLICY_CASES, of, optimizers, policies
+from cases import NETWORKS, OPTIMIZER_CASES, POLICY_CASES, of, optimizers, policies
 from core_api import CoreModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle.spec import ACTIVATIONS, LOSSES, WEIGHTED, Layer, Optimizer, Policy, Spec
 from pair import Pair, assert_same_bits, samples
 
-HEAD = Layer(3)
-
-
-def conv(units, kernel=3, stride=1, **changes):
-    pair = [n if isinstance(n, tuple) else (n, n) for n in (kernel, stride)]
-    values = {"kind": "conv", "activation": "relu", "kernel": pair[0], "stride": pair[1]}
-    return Layer(units, **{**values, **changes})
-
-
-def pool(kind="max_pool", kernel=2, **changes):
-    return Layer(kind=kind, kernel=(kernel, kernel), stride=(kernel or 1,) * 2, **changes)
-
-
-# What the reference networks are made of, small.
-NETWORKS = {
-    "lenet": Spec((9, 8, 2), (conv(4), pool(), conv(5, 2), Layer(7, "relu"), HEAD)),
-    "pool-overlaps": Spec(
-        (7, 7, 2), (conv(3, same=1), replace(pool(kernel=3), stride=(1, 2), same=1), HEAD)
-    ),
-    "ds-cnn": Spec(
-        (10, 6, 1),
-        (
-            conv(4, (5, 3), (2, 2), same=1),
-            conv(1, 3, same=1, kind="depthwise"),
-            conv(5, 1),
-            pool("average_pool", 0),
-            HEAD,
-        ),
-    ),
-    "resnet": Spec(
-        (6, 6, 3),
-        (
-            conv(4, same=1),
-            conv(4, same=1),
-            conv(4, same=1, activation="linear"),
-            Layer(kind="add", activation="relu", other=1),
-            conv(5, 3, 2, same=1),
-            conv(5, 3, same=1, activation="linear"),
-            conv(5, 1, 2, activation="linear", source=4),
-            Layer(kind="add", activation="relu", source=6, other=7),
-            pool("average_pool", 0),
-            HEAD,
-        ),
-    ),
-    "one-dimension": Spec(
-        (1, 20, 3), (conv(4, (1, 5), (1, 2)), pool(kernel=1), conv(4, (1, 3), same=1), HEAD)
-    ),
-    "norm": Spec(
-        (5, 5, 2),
-        (
-            conv(4, activation="linear"),
-            conv(1, 1, kind="depthwise", init="ones", activation="relu"),
-            Layer(kind="dropout", slope=0.25),
-            Layer(6, "tanh"),
-            Layer(kind="dropout", slope=0.5),
-            HEAD,
-        ),
-    ),
-    "input-twice": Spec(
-        (4, 4, 2),
-        (
-            conv(2, same=1, activation="tanh"),
-            conv(2, 1, activation="sigmoid", source=0),
-            Layer(kind="add", source=1, other=2),
-            conv(2, 3, same=1, kind="depthwise"),
-            HEAD,
-        ),
-    ),
-}
 each_network = pytest.mark.parametrize("spec", NETWORKS.values(), ids=NETWORKS)
 each_optimizer = pytest.mark.parametrize("opt", OPTIMIZER_CASES.values(), ids=OPTIMIZER_CASES)
 each_policy = pytest.mark.parametrize("policy", POLICY_CASES.values(), ids=POLICY_CASES)
@@ -134,7 +65,9 @@ def test_maps_may_share_memory_and_change_nothing(core, spec, batch):
     for i, layer in enumerate(spec.layers):
         if layer.kind in WEIGHTED:
             for a, b in zip(
-                shared.weights_and_bias(i, "off_w"), apart.weights_and_bias(i, "off_w"), strict=True
+                shared.weights_and_bias(i, "off_w"),
+                apart.weights_and_bias(i, "off_w"),
+                strict=True,
             ):
                 assert_same_bits(a, b)
     head = bytes(shared.block[: shared.head.persist_bytes])
@@ -195,7 +128,9 @@ def test_nothing_is_kept_for_a_backward_pass_below_the_first_trained_layer(core,
 
 def test_frozen_parameters_may_lie_outside_the_block(core):
     spec = replace(NETWORKS["lenet"], policy=POLICY_CASES["tinyprop"])
-    frozen = tuple(replace(y, trainable="none") if i in (0, 2) else y for i, y in enumerate(spec.layers))
+    frozen = tuple(
+        replace(y, trainable="none") if i in (0, 2) else y for i, y in enumerate(spec.layers)
+    )
     inside = CoreModel(core, replace(spec, layers=frozen))
     wish = replace(spec, layers=frozen, external=(0, 2))
     outside = CoreModel(core, wish)

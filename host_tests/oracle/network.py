@@ -204,7 +204,9 @@ class Network:
     def dropped(layer, place, x, key):
         if key == 0:
             return x
-        draws = [hash32(key + place * GOLDEN + i * 0x85EBCA6B & MASK32) >> 8 for i in range(len(x))]
+        draws = [
+            hash32(key + place * GOLDEN + i * 0x85EBCA6B & MASK32) >> 8 for i in range(len(x))
+        ]
         rate = F32(layer.spec.slope)
         falls = np.array(draws) < int(rate * F32(2**24))
         return np.where(falls, F32(0), x * (ONE / (ONE - rate)))

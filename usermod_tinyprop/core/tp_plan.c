@@ -139,6 +139,7 @@ static bool tp_trains(const tp_layer_spec_t *s) {
 
 // Shapes (n_layers + 1) come out on the way.
 static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
+    uint64_t n_in = (uint64_t)s->h * s->w * s->c;
     const tp_count_t limits[] = {
         {"number of layers", s->n_layers, 1, TP_MAX_LAYERS},
         {"input height", s->h, 1, TP_MAX_UNITS},
@@ -148,13 +149,12 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
         {"keep", s->keep, 0, 1},
         {"dense_percent", s->dense_percent, 0, 100},
         {"batch_size", s->batch, 1, 65535},
-        {"length of the input scale", s->n_scale, 0, TP_MAX_UNITS},
+        {"length of the input scale", s->n_scale, 0, n_in < 65535 ? (uint32_t)n_in : 65535},
     };
     int err = tp_check_counts(limits, TP_COUNT(limits), -1, fault);
     if (err) {
         return err;
     }
-    uint64_t n_in = (uint64_t)s->h * s->w * s->c;
     if (n_in > TP_MAX_MAP) {
         return tp_fail(fault, TP_ERR_RANGE, "input size", -1, (float)s->h * (float)s->w * (float)s->c,
             1.0f, (float)TP_MAX_MAP);
@@ -289,6 +289,7 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             tp_describe(s, l, shapes, t);
             t->flags = (uint8_t)(flags[l] | (q->external ? TP_ROW_EXTERNAL : 0));
             if (!tp_has_weights(t->kind)) {
+                t->off_w = t->off_m = t->off_v = t->off_g = 0;
                 continue;
             }
             tp_geometry_t g = tp_geometry(t, shapes[t->source]);
