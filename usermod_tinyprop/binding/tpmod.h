@@ -96,16 +96,21 @@ void tpmod_text_number(tpmod_text_t *t, float v);
 TPMOD_NORETURN void tpmod_text_raise(tpmod_text_t *t, const mp_obj_type_t *type);
 
 TPMOD_NORETURN void tpmod_raise(const mp_obj_type_t *type, const char *format, ...);
+// Most are a ValueError.
+TPMOD_NORETURN void tpmod_raise_value(const char *format, ...);
 
 // The one place where an error of the core becomes an exception. `place` is the position of the
 // layer that a message should name, -1 to take the fault's own.
 TPMOD_NORETURN void tpmod_raise_fault(int err, const tp_fault_t *fault, int32_t place);
+// The same where err is an error.
+void tpmod_check(int err, const tp_fault_t *fault);
 
 // --- Arguments ---
 
 // An integer in lo..hi; `what` (and layer `place` where >= 0) names it in the ValueError.
 int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi);
 float tpmod_float(mp_obj_t o);
+void tpmod_check_count(const char *what, uint32_t got, uint32_t expected);
 // The n items of a tuple or list.
 mp_obj_t *tpmod_items(mp_obj_t o, size_t n, const char *what);
 mp_obj_t tpmod_new_float(float v);
@@ -119,6 +124,7 @@ uint32_t tpmod_dtype_bytes(uint8_t dtype);
 const char *tpmod_dtype_name(uint8_t dtype);
 // The dtype of a buffer's typecode, 0 if it has none.
 uint8_t tpmod_dtype_of(int typecode);
+uint8_t tpmod_parse_dtype(mp_obj_t name);
 
 // A list or tuple of numbers as an array('f'), everything else as it is.
 mp_obj_t tpmod_as_buffer(mp_obj_t o);
@@ -174,10 +180,8 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
 
 #define TPMOD_MODEL_METHODS(X) \
     X(fixed, MP_QSTR_train_step, tpmod_model_train_step_obj) \
-    X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
-    X(var, MP_QSTR_step_row, tpmod_model_step_row_obj) \
+    X(var, MP_QSTR_step, tpmod_model_step_obj) \
     X(var, MP_QSTR_test, tpmod_model_test_obj) \
-    X(var, MP_QSTR_test_row, tpmod_model_test_row_obj) \
     X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \
     X(var, MP_QSTR_predict, tpmod_model_predict_obj) \
     X(fixed, MP_QSTR_classify, tpmod_model_classify_obj) \

@@ -80,13 +80,6 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_sigmoid_obj, tpmod_sigmoid);
 
 // --- Vectors ---
 
-static void tpmod_check_count(const char *what, uint32_t got, uint32_t expected) {
-    if (got != expected) {
-        tpmod_raise(&mp_type_ValueError, "%s has %u values, expected %u", what, (unsigned)got,
-            (unsigned)expected);
-    }
-}
-
 static float tpmod_slope(size_t n_args, const mp_obj_t *args, size_t at) {
     return n_args > at ? tpmod_float(args[at]) : 0.01f;
 }
@@ -150,8 +143,8 @@ static mp_obj_t tpmod_topk(size_t n_args, const mp_obj_t *args) {
         mp_buffer_info_t b;
         mp_get_buffer_raise(args[2], &b, MP_BUFFER_RW);
         if (b.len / 4u < n || ((uintptr_t)b.buf & 3u) != 0) {
-            tpmod_raise(&mp_type_ValueError,
-                "scratch has %u bytes, %u values need %u that start at a multiple of 4",
+            tpmod_raise_value("scratch has %u bytes, %u values need %u that start at a multiple "
+                              "of 4",
                 (unsigned)b.len, (unsigned)n, (unsigned)(4u * n));
         }
         keys = b.buf;
@@ -177,8 +170,8 @@ static mp_obj_t tpmod_dense_forward(size_t n_args, const mp_obj_t *args) {
     const float *x = tpmod_floats(args[1], "x", MP_BUFFER_READ, &cols);
     const float *w = tpmod_floats(args[2], "w", MP_BUFFER_READ, &n_w), *b = out;
     if (n_w != (uint64_t)rows * cols) {
-        tpmod_raise(&mp_type_ValueError, "w has %u values, out x in = %u x %u", (unsigned)n_w,
-            (unsigned)rows, (unsigned)cols);
+        tpmod_raise_value("w has %u values, out x in = %u x %u", (unsigned)n_w, (unsigned)rows,
+            (unsigned)cols);
     }
     if (n_args > 3 && args[3] != mp_const_none) {
         b = tpmod_floats(args[3], "b", MP_BUFFER_READ, &n_b);
@@ -203,8 +196,8 @@ static mp_obj_t tpmod_sparse_dense_backward(size_t n_args, const mp_obj_t *args)
     const float *delta = tpmod_floats(args[4], "delta", MP_BUFFER_READ, &rows);
     float *w = tpmod_floats(args[1], "w", MP_BUFFER_RW, &n_w), *dx = NULL, *b = NULL;
     if (n_w != (uint64_t)rows * cols) {
-        tpmod_raise(&mp_type_ValueError, "w has %u values, delta x in = %u x %u", (unsigned)n_w,
-            (unsigned)rows, (unsigned)cols);
+        tpmod_raise_value("w has %u values, delta x in = %u x %u", (unsigned)n_w, (unsigned)rows,
+            (unsigned)cols);
     }
     if (args[0] != mp_const_none) {
         dx = tpmod_floats(args[0], "dx", MP_BUFFER_RW, &n);
