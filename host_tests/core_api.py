@@ -115,7 +115,7 @@ class Spec(c.Structure):
     _fields_ = _fields(
         (u32, "h w c n_layers"),
         (c.POINTER(LayerSpec), "layers"),
-        (u8, "loss keep dense_percent"),
+        (u8, "loss keep zero_skip"),
         (u32, "batch seed n_scale"),
         (floats, "scale offset"),
         (Opt, "opt"),
@@ -145,7 +145,7 @@ class Layer(c.Structure):
 class Model(c.Structure):
     _fields_ = _fields(
         (u32, "magic block_bytes persist_bytes"),
-        (u8, "n_layers loss keep dense_percent"),
+        (u8, "n_layers loss keep zero_skip"),
         (u16, "batch n_scale h w c index"),
         (u32, "off_input off_scratch dropout_key seed"),
         (u32 * 4, "rng"),
@@ -286,7 +286,7 @@ def c_layer(layer, external=False):
         activation=names.ACTIVATIONS.index(layer.activation),
         init=names.INITS.index(layer.init),
         trainable=names.TRAINABLE.index(layer.trainable),
-        units=layer.units,
+        units=layer.units or 1,
         slope=layer.slope,
         kernel_h=layer.kernel[0],
         kernel_w=layer.kernel[1],
@@ -312,7 +312,7 @@ def c_spec(spec):
         ),
         loss=names.LOSSES.index(spec.loss),
         keep=spec.keep,
-        dense_percent=spec.dense_percent,
+        zero_skip=spec.zero_skip,
         batch=spec.batch,
         seed=spec.seed,
         n_scale=len(spec.scale),

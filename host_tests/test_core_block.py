@@ -51,7 +51,7 @@ def expected_plan(spec):
     persist = sum(parts.values())
     first = min(i for i, layer in enumerate(spec.layers) if layer.trainable != "none")
     parts["activations"] = 4 * (sum(sizes) + sum(sizes[first + 1 :]))
-    parts["scratch"] = four(2 * max(sizes[:-1])) * (spec.dense_percent > 0)
+    parts["scratch"] = four(2 * max(sizes[:-1])) * (spec.zero_skip > 0)
     return {**parts, "persist": persist, "total": sum(parts.values()), "external": 0}
 
 

@@ -28,7 +28,7 @@ def by_channel(spec):
 @pytest.mark.parametrize("percent", [0, 75, 100])
 @pytest.mark.parametrize("zeros", [0.0, 0.6])
 def test_all_maps_are_those_of_the_oracle(core, spec, percent, zeros):
-    pair = Pair(core, replace(spec, dense_percent=percent))
+    pair = Pair(core, replace(spec, zero_skip=percent))
     for x, _ in samples(spec, 2, zeros=zeros):
         maps = pair.net.forward(x)[1:]
         probabilities = pair.model.predict(x)
@@ -45,7 +45,7 @@ def test_training_is_bit_for_bit_that_of_the_oracle(core, spec, policy, opt, bat
     turn = len(f"{policy}{opt}{batch}")
     spec = by_channel(spec) if turn % 2 else spec
     opt = replace(opt, rows=("lazy", "exact")[turn // 2 % 2])
-    spec = replace(spec, policy=policy, opt=opt, batch=batch, dense_percent=(0, 75)[turn % 2])
+    spec = replace(spec, policy=policy, opt=opt, batch=batch, zero_skip=(0, 75)[turn % 2])
     Pair(core, spec).run(samples(spec, 12))
 
 
@@ -236,7 +236,7 @@ def networks(draw):
         seed=draw(st.integers(0, 2**32 - 1)),
         opt=draw(optimizers),
         policy=draw(policies),
-        dense_percent=draw(of(0, 50, 75, 100)),
+        zero_skip=draw(of(0, 50, 75, 100)),
     )
 
 

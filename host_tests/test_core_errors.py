@@ -57,7 +57,7 @@ BAD = [
     (SPEC, "h", [0, 65536], "input height", -1),
     (SPEC, "w", [0, 65536], "input width", -1),
     (SPEC, "keep", [2], "keep", -1),
-    (SPEC, "dense_percent", [101], "dense_percent", -1),
+    (SPEC, "zero_skip", [101], "zero_skip", -1),
     (SPEC, "n_layers", [0, 33, 2**32 - 1], "number of layers", -1),
     (SPEC, "loss", [2, 255], "loss", -1),
     (SPEC, "batch", [0, 65536], "batch_size", -1),

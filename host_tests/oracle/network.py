@@ -190,7 +190,7 @@ class Network:
         return x.astype(F32) * f32(self.spec.scale)[channel] + f32(self.spec.offset)[channel]
 
     def skips_zeros(self, x):
-        percent = self.spec.dense_percent
+        percent = self.spec.zero_skip
         return percent > 0 and int(np.count_nonzero(x)) * 100 <= percent * len(x)
 
     def columns_used(self, layer, x, skips=None):

@@ -84,7 +84,7 @@ class Spec:
     opt: Optimizer = field(default_factory=Optimizer)
     policy: Policy = field(default_factory=Policy)
     keep: int = 1
-    dense_percent: int = 75
+    zero_skip: int = 75
     external: tuple = ()  # rows whose parameters lie outside the block
 
     @property

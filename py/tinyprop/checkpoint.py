@@ -61,7 +61,7 @@ def save(model, path):
         raise e
 
 
-def _load(path):
+def _load(path, external):
     with open(path, "rb") as f:
         head = _tinyprop.file_check(f.read(_tinyprop.FILE_HEAD))
         if head is None:
@@ -90,7 +90,7 @@ def _load(path):
         if f.readinto(memoryview(block)[:payload]) != payload:
             raise FormatError("%s is damaged" % path)
     try:
-        model = Sequential(None, _block=block)
+        model = Sequential(None, external=external, _block=block)
     except ValueError as e:
         raise FormatError("%s: %s" % (path, e))
     if model._m.info()[8] != payload:
@@ -98,22 +98,23 @@ def _load(path):
     return model
 
 
-def load(path):
+def load(path, external=None):
     """Read a model that m.save(path) wrote: weights, settings, optimiser and policy state.
-    (Its Input is a vector of the same size: the file does not hold the shape of a sample.)
+    (Where samples are maps, their Input has height, width and channels.) external: as in
+    Sequential; the file does not hold those parameters.
 
     OSError: no such file. FormatError: not a model, or damaged. Where a power cut left no file
     at path, the one that was about to take its place, or the one before, is read.
     """
     try:
-        return _load(path)
+        return _load(path, external)
     except OSError as e:
         if e.errno != _ENOENT:
             raise e
         missing = e
     for end in (".tmp", ".bak"):
         try:
-            return _load(path + end)
+            return _load(path + end, external)
         except (OSError, FormatError):
             pass
     raise missing

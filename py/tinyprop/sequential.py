@@ -10,7 +10,8 @@ from .policies import restored_policy, to_policy
 
 _LOSSES = ("softmax_cross_entropy", "mean_squared_error")
 _PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
-_PLAN += ("scratch",)
+_PLAN += ("scratch", "external")
+_APART = ("parameters", "external")
 
 
 def new_block(n):
@@ -98,12 +99,16 @@ class Evaluation:
 
 class Sequential:
     """Sequential(layers, loss="softmax_cross_entropy", optimizer=SGD(), policy=TinyPropV2(),
-    dtype="f32", seed=1, batch_size=1)
+    dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
-    layers: Input first, then Dense and the like. loss: "softmax_cross_entropy" (y is a class
+    layers: Input first, then the rest, each taking the output of the one before it. loss: "softmax_cross_entropy" (y is a class
     index or a vector of probabilities) or "mean_squared_error" (y is a vector; a number where
     the model has one output). batch_size 1 updates in place and needs no memory for gradients.
-    All memory is taken here; training and predicting with out= take none.
+    All memory is taken here; training and predicting with out= take none. Outputs and errors that
+    do not live at the same time share memory; with keep=True all of them can be looked at. Zero
+    inputs of a layer are left out (with the same result) where at most zero_skip percent of them
+    are not zero; 0: never. external: buffer of float32 with the parameters of the layers that are
+    external, W then b, layer after layer; it may lie in flash.
     """
 
     def __init__(
@@ -115,11 +120,14 @@ class Sequential:
         dtype="f32",
         seed=1,
         batch_size=1,
+        keep=False,
+        zero_skip=75,
+        external=None,
         _block=None,
     ):
         self._run = None
         if _block is not None:
-            self._m = _tinyprop.Model(_block)
+            self._m = _tinyprop.Model(_block, None, external)
             self.layers, self._places = _layers.restored_layers(self._m)
             self._bind()
             return
@@ -128,14 +136,17 @@ class Sequential:
         kind = _layers._choice("loss", loss, _LOSSES)
         if dtype != "f32":
             raise ValueError("dtype %r is not available: f32" % (dtype,))
-        self.layers, rows, self._places = _layers.compile_layers(layers, kind == 0)
+        self.layers, shape, rows, self._places = _layers.compile_layers(layers, kind == 0)
         x = self.layers[0]
         optimizer = to_optimizer(optimizer)._spec
         policy = to_policy(policy)._spec
-        n_in = _layers._size(x.shape)
-        spec = (n_in, kind, batch_size, seed, x.scale, x.offset, optimizer, policy, rows)
-        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec)
+        spec = (shape, kind, batch_size, seed, x.scale, x.offset, optimizer, policy, rows)
+        spec += (keep, zero_skip)
+        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
         self._bind()
+        for r, at in enumerate(self._places):
+            if hasattr(self.layers[at], "_start") and not self.layers[at].external:
+                self.layers[at]._start(self._m.weights(r), self._m.bias(r))
 
     def _bind(self):
         # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
@@ -147,11 +158,12 @@ class Sequential:
 
     def _spec(self):
         m = self._m
-        _, n_in, _, loss, batch, seed, _, _, _ = m.info()
+        _, _, _, loss, batch, seed, _, _, _, h, w, c, keep, zero_skip = m.info()
         scale = m.scale()
         pair = (None, None) if scale is None else (scale[0], scale[1])
-        rows = _layers.model_rows(m, self._places)
-        return (n_in, loss, batch, seed) + pair + (m.optimizer(), m.policy(), rows)
+        rows = _layers.model_rows(m, self.layers, self._places)
+        spec = ((h, w, c), loss, batch, seed) + pair
+        return spec + (m.optimizer(), m.policy(), rows, keep, zero_skip)
 
     # --- Settings ---
 
@@ -260,11 +272,14 @@ class Sequential:
         if at not in self._places:
             what = repr(self.layers[at]) if 0 <= at < n else "there is none"
             places = ", ".join(str(p) for p in self._places)
-            raise ValueError("layer %d (%s) has no weights; those with: %s" % (i, what, places))
+            raise ValueError(
+                "layer %d (%s) computes nothing; those that do: %s" % (i, what, places)
+            )
         return self._places.index(at)
 
     def weights(self, i):
-        """W of layer i (numbered as in summary()), a Tensor (units, inputs) over the model."""
+        """W of layer i (numbered as in summary()), a Tensor over the model: (units, inputs), of
+        windows (filters, height, width, channels), depthwise without the channels."""
         return self._m.weights(self._row(i))
 
     def bias(self, i):
@@ -272,9 +287,13 @@ class Sequential:
         return self._m.bias(self._row(i))
 
     def output(self, i):
-        """Activations of layer i after predict(), a Tensor (units,) over the model. After a
-        training step they hold the errors that were kept."""
+        """Output of layer i after predict(), a Tensor over the model."""
         return self._m.output(self._row(i))
+
+    def delta(self, i):
+        """Errors (dLoss/dz) of layer i that the last training step kept, a Tensor over the model;
+        only with keep=True."""
+        return self._m.delta(self._row(i))
 
     def plan(self):
         """Bytes of the model: total and its parts, and persist, the size of a checkpoint."""
@@ -288,29 +307,39 @@ class Sequential:
         for i, y in enumerate(self.layers):
             cells = ["", "", ""]
             if i in self._places:
-                spec = self._m.layer(self._places.index(i))
-                shape = (spec[5],)
-                n = (spec[4] + 1) * spec[5]
-                total += n
+                r = self._places.index(i)
+                spec = self._m.layer(r)
+                shape = spec[15:18] if spec[15] * spec[16] > 1 else spec[17:18]
                 last = i == self._places[-1] and self.loss == _LOSSES[0]
                 name = "softmax" if last else _layers._ACTIVATIONS[spec[1]]
-                if spec[3] != 2:
-                    name += (", frozen", ", bias only")[spec[3]]
+                n = ""
+                if spec[0] <= _layers._DEPTHWISE:
+                    n = self._parameters(r)
+                    total += n
+                    if spec[3] != 2:
+                        name += (", frozen", ", bias only")[spec[3]]
+                    elif spec[13] < spec[17]:
+                        name += ", %d train" % spec[13]
                 cells = [name, n, 4 * n]
             elif isinstance(y, _layers.Flatten):
                 shape = (_layers._size(shape),)
             rows.append([i, type(y).__name__, shape] + cells)
         print(table(rows, 4))
         p = self.plan()
-        print("parameters  %d = %d bytes" % (total, p["parameters"]))
+        print("parameters  %d = %d bytes" % (total, p["parameters"] + p["external"]))
         extra = p["total"] - p["parameters"]
-        parts = ", ".join("%s %d" % (n, p[n]) for n in reversed(_PLAN[2:]) if n != "parameters")
+        parts = ", ".join("%s %d" % (n, p[n]) for n in reversed(_PLAN[2:]) if n not in _APART)
         print("training    %d bytes more: %s" % (extra, parts))
         file = p["persist"] + _tinyprop.FILE_HEAD
         print("peak        %d bytes, all taken now; a checkpoint has %d" % (p["total"], file))
         print("loss        %s, batch_size %d, seed %d" % (self.loss, self.batch_size, self.seed))
         print("optimizer   %r" % (self.optimizer,))
         print("policy      %r" % (self.policy,))
+
+    def _parameters(self, r):
+        """Number of weights and biases of row r; also where they are not at hand."""
+        y = self._m.layer(r)
+        return (self._m.fan_in(r) + 1) * y[17]
 
     def stats(self):
         """Counters since the model was made or reset_stats(): a dict that prints as a table.
@@ -327,7 +356,11 @@ class Sequential:
         s["policy_effort_total"] = ((seen - waited) * f + policy) / (n * (f + b))
         s["layers"] = []
         for r, place in enumerate(self._places):
-            _, _, _, _, _, units, _, ymax, ratio, k, k_sum, macs = self._m.layer(r)
+            row = self._m.layer(r)
+            if row[0] > _layers._DEPTHWISE:
+                continue
+            units = row[15] * row[16] * row[17]
+            ymax, ratio, k, k_sum, macs = row[18:]
             y = {"name": "%d %s" % (place, type(self.layers[place]).__name__), "units": units}
             y["k"] = k
             y["mean_k"] = k_sum / (trained or 1)
@@ -352,7 +385,7 @@ class Sequential:
         """An independent model with the same weights, settings and state."""
         block = new_block(len(self._m.block))
         block[:] = self._m.block
-        return Sequential(None, _block=block)
+        return Sequential(None, external=self._m.external, _block=block)
 
     def __repr__(self):
         return "Sequential(%r, loss=%r)" % (self.layers, self.loss)

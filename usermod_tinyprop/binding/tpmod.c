@@ -118,9 +118,9 @@ static bool tpmod_same(const char *a, const char *b) {
     return tpmod_starts(a, b) && tpmod_starts(b, a);
 }
 
-static void tpmod_text_layer(tpmod_text_t *t, int32_t place) {
-    if (place >= 0) {
-        mp_printf(&t->print, "layer %d (Dense): ", (int)place);
+static void tpmod_text_layer(tpmod_text_t *t, const char *label) {
+    if (label != NULL) {
+        mp_printf(&t->print, "%s: ", label);
     }
 }
 
@@ -176,10 +176,10 @@ static const char *tpmod_range(float lo, float hi) {
                                        : "$l..$h";
 }
 
-void tpmod_raise_fault(int err, const tp_fault_t *f, int32_t place) {
+void tpmod_raise_fault(int err, const tp_fault_t *f, const char *label) {
     tpmod_text_t t;
     tpmod_text_init(&t);
-    tpmod_text_layer(&t, place >= 0 ? place : f->layer);
+    tpmod_text_layer(&t, label);
     const mp_obj_type_t *type = &mp_type_ValueError;
     const char *text = "not a tinyprop model, or a damaged one";
     switch (err) {
@@ -207,8 +207,10 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, int32_t place) {
             text = "$w has a dtype that is not allowed here";
             break;
         case TP_ERR_BLOCK:
-            text = f->lo > 0.0f ? "the block has $g bytes, the model needs $l"
-                                : "the block must start at a multiple of $a bytes";
+            text = tpmod_starts(f->what, "bytes of the ext")
+                ? "the external parameters have $g bytes, the model needs $l"
+                : f->lo > 0.0f ? "the block has $g bytes, the model needs $l"
+                               : "the block must start at a multiple of $a bytes";
             break;
         case TP_ERR_SIZE:
             type = &mp_type_MemoryError;
@@ -221,13 +223,13 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, int32_t place) {
 
 void tpmod_check(int err, const tp_fault_t *fault) {
     if (err < 0) {
-        tpmod_raise_fault(err, fault, -1);
+        tpmod_raise_fault(err, fault, NULL);
     }
 }
 
 // --- Arguments ---
 
-int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi) {
+int32_t tpmod_int_in(mp_obj_t o, const char *what, const char *label, int32_t lo, int32_t hi) {
     if (o == mp_const_true || o == mp_const_false) {
         o = MP_OBJ_NEW_SMALL_INT(o == mp_const_true);
     }
@@ -243,7 +245,7 @@ int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, in
     }
     tpmod_text_t t;
     tpmod_text_init(&t);
-    tpmod_text_layer(&t, place);
+    tpmod_text_layer(&t, label);
     mp_printf(&t.print, "%s ", what);
     if (fits) {
         mp_printf(&t.print, "%d", (int)v);

@@ -99,16 +99,16 @@ TPMOD_NORETURN void tpmod_raise(const mp_obj_type_t *type, const char *format, .
 // Most are a ValueError.
 TPMOD_NORETURN void tpmod_raise_value(const char *format, ...);
 
-// The one place where an error of the core becomes an exception. `place` is the position of the
-// layer that a message should name, -1 to take the fault's own.
-TPMOD_NORETURN void tpmod_raise_fault(int err, const tp_fault_t *fault, int32_t place);
+// The one place where an error of the core becomes an exception. `label` names the layer that a
+// message is about, NULL where it is about none.
+TPMOD_NORETURN void tpmod_raise_fault(int err, const tp_fault_t *fault, const char *label);
 // The same where err is an error.
 void tpmod_check(int err, const tp_fault_t *fault);
 
 // --- Arguments ---
 
-// An integer in lo..hi; `what` (and layer `place` where >= 0) names it in the ValueError.
-int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi);
+// An integer in lo..hi; `what` (and the layer `label`, if any) names it in the ValueError.
+int32_t tpmod_int_in(mp_obj_t o, const char *what, const char *label, int32_t lo, int32_t hi);
 float tpmod_float(mp_obj_t o);
 void tpmod_check_count(const char *what, uint32_t got, uint32_t expected);
 // The n items of a tuple or list.
@@ -167,7 +167,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(var, MP_QSTR_activate_backward, tpmod_activate_backward_obj) \
     X(fixed, MP_QSTR_softmax, tpmod_softmax_obj) \
     X(fixed, MP_QSTR_cross_entropy, tpmod_cross_entropy_obj) \
-    X(var, MP_QSTR_topk, tpmod_topk_obj) \
+    X(fixed, MP_QSTR_topk, tpmod_topk_obj) \
     X(var, MP_QSTR_dense_forward, tpmod_dense_forward_obj) \
     X(var, MP_QSTR_sparse_dense_backward, tpmod_sparse_dense_backward_obj)
 
@@ -195,9 +195,11 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_info, tpmod_model_info_obj) \
     X(fixed, MP_QSTR_counters, tpmod_model_counters_obj) \
     X(fixed, MP_QSTR_layer, tpmod_model_layer_obj) \
+    X(fixed, MP_QSTR_fan_in, tpmod_model_fan_in_obj) \
     X(fixed, MP_QSTR_weights, tpmod_model_weights_obj) \
     X(fixed, MP_QSTR_bias, tpmod_model_bias_obj) \
     X(fixed, MP_QSTR_output, tpmod_model_output_obj) \
+    X(fixed, MP_QSTR_delta, tpmod_model_delta_obj) \
     X(fixed, MP_QSTR_scale, tpmod_model_scale_obj)
 
 #define TPMOD_SESSION_METHODS(X) \

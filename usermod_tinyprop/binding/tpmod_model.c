@@ -12,6 +12,7 @@
 typedef struct {
     mp_obj_base_t base;
     mp_obj_t block;
+    mp_obj_t external;   // buffer of the parameters outside the block, or None
     mp_obj_t spare_loss; // returned where the heap has no room for a new float
     float loss_sum;      // since the last tally()
     uint32_t loss_count;
@@ -71,14 +72,24 @@ static const tpmod_field_t tpmod_policy_fields[] = {
     TPMOD_INT(tp_policy_t, rescale, TPMOD_U8, 0, 1, "rescale"),
 };
 
-// A layer of a specification; the last item, its place, is for errors only.
+// A layer of a specification, behind its label.
 static const tpmod_field_t tpmod_spec_layer_fields[] = {
-    TPMOD_INT(tp_layer_spec_t, kind, TPMOD_U8, 1, TP_LAYER_DENSE, "layer kind"),
+    TPMOD_INT(tp_layer_spec_t, kind, TPMOD_U8, 1, TP_LAYER_KINDS - 1, "layer kind"),
     TPMOD_INT(tp_layer_spec_t, activation, TPMOD_U8, 0, TP_TANH, "activation"),
-    TPMOD_INT(tp_layer_spec_t, init, TPMOD_U8, 0, TP_INIT_ZEROS, "init"),
+    TPMOD_INT(tp_layer_spec_t, init, TPMOD_U8, 0, TP_INIT_ONES, "init"),
     TPMOD_INT(tp_layer_spec_t, trainable, TPMOD_U8, 0, TP_TRAIN_ALL, "trainable"),
     TPMOD_INT(tp_layer_spec_t, units, TPMOD_U32, 1, TP_MAX_UNITS, "units"),
     TPMOD_FLOAT(tp_layer_spec_t, slope),
+    TPMOD_INT(tp_layer_spec_t, kernel_h, TPMOD_U8, 0, 255, "kernel height"),
+    TPMOD_INT(tp_layer_spec_t, kernel_w, TPMOD_U8, 0, 255, "kernel width"),
+    TPMOD_INT(tp_layer_spec_t, stride_h, TPMOD_U8, 0, 255, "stride"),
+    TPMOD_INT(tp_layer_spec_t, stride_w, TPMOD_U8, 0, 255, "stride"),
+    TPMOD_INT(tp_layer_spec_t, same, TPMOD_U8, 0, 1, "padding"),
+    TPMOD_INT(tp_layer_spec_t, select, TPMOD_U8, 0, 1, "select"),
+    TPMOD_INT(tp_layer_spec_t, source, TPMOD_U8, 0, 255, "source"),
+    TPMOD_INT(tp_layer_spec_t, other, TPMOD_U8, 0, 255, "second source"),
+    TPMOD_INT(tp_layer_spec_t, rows, TPMOD_U16, 0, TP_MAX_UNITS, "filters to train"),
+    TPMOD_INT(tp_layer_spec_t, external, TPMOD_U8, 0, 1, "external"),
 };
 
 static const tpmod_field_t tpmod_layer_fields[] = {
@@ -86,9 +97,20 @@ static const tpmod_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, activation, TPMOD_U8),
     TPMOD_ITEM(tp_layer_t, init, TPMOD_U8),
     TPMOD_ITEM(tp_layer_t, trainable, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, n_in, TPMOD_U16),
-    TPMOD_ITEM(tp_layer_t, n_out, TPMOD_U16),
     TPMOD_FLOAT(tp_layer_t, slope),
+    TPMOD_ITEM(tp_layer_t, kernel_h, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, kernel_w, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, stride_h, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, stride_w, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, same, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, select, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, source, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, other, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, rows, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, flags, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, h, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, w, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, c, TPMOD_U16),
     TPMOD_FLOAT(tp_layer_t, ymax),
     TPMOD_FLOAT(tp_layer_t, ratio),
     TPMOD_ITEM(tp_layer_t, k, TPMOD_U32),
@@ -96,21 +118,23 @@ static const tpmod_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, macs, TPMOD_U64),
 };
 
-#define TPMOD_READ(target, fields, v, place) \
-    tpmod_read_fields(target, fields, MP_ARRAY_SIZE(fields), v, place)
+#define TPMOD_READ(target, fields, v, label) \
+    tpmod_read_fields(target, fields, MP_ARRAY_SIZE(fields), v, label)
 #define TPMOD_NEW(source, fields) tpmod_new_fields(source, fields, MP_ARRAY_SIZE(fields))
 
 static void tpmod_read_fields(void *target, const tpmod_field_t *f, size_t n, const mp_obj_t *v,
-    int32_t place) {
+    const char *label) {
     for (const tpmod_field_t *end = f + n; f < end; f++, v++) {
         uint8_t *p = (uint8_t *)target + f->offset;
         if (f->kind == TPMOD_F32) {
             *(float *)p = tpmod_float(*v);
             continue;
         }
-        int32_t i = tpmod_int_in(*v, f->what, place, f->lo, f->hi != 0 ? f->hi : INT32_MAX);
+        int32_t i = tpmod_int_in(*v, f->what, label, f->lo, f->hi != 0 ? f->hi : INT32_MAX);
         if (f->kind == TPMOD_U8) {
             *p = (uint8_t)i;
+        } else if (f->kind == TPMOD_U16) {
+            *(uint16_t *)p = (uint16_t)i;
         } else {
             *(int32_t *)p = i;
         }
@@ -118,7 +142,7 @@ static void tpmod_read_fields(void *target, const tpmod_field_t *f, size_t n, co
 }
 
 static mp_obj_t tpmod_new_fields(const void *source, const tpmod_field_t *f, size_t n) {
-    mp_obj_t items[16];
+    mp_obj_t items[24];
     for (size_t i = 0; i < n; i++) {
         const uint8_t *p = (const uint8_t *)source + f[i].offset;
         switch (f[i].kind) {
@@ -142,20 +166,21 @@ static mp_obj_t tpmod_new_fields(const void *source, const tpmod_field_t *f, siz
 static void tpmod_read_optimizer(tp_opt_t *opt, mp_obj_t o) {
     const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tpmod_optimizer_fields), "optimizer");
     memset(opt, 0, sizeof(*opt));
-    TPMOD_READ(opt, tpmod_optimizer_fields, v, -1);
+    TPMOD_READ(opt, tpmod_optimizer_fields, v, NULL);
 }
 
 static void tpmod_read_policy(tp_policy_t *policy, mp_obj_t o) {
     const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tpmod_policy_fields), "policy");
     memset(policy, 0, sizeof(*policy));
-    TPMOD_READ(policy, tpmod_policy_fields, v, -1);
+    TPMOD_READ(policy, tpmod_policy_fields, v, NULL);
 }
 
 // --- Parsing a specification ---
-// spec = (n_in, loss, batch, seed, scale, offset, optimizer, policy, layers): scale and offset
-// are float32 buffers or None, the rest the numbers of tp.h in the order of the tables above.
+// spec = ((h, w, c), loss, batch, seed, scale, offset, optimizer, policy, layers, keep,
+// zero_skip): scale and offset are float32 buffers or None, the rest the numbers of tp.h in
+// the order of the tables above. A layer starts with a text that names it in errors.
 
-enum { TPMOD_SPEC_ITEMS = 9, TPMOD_LAYER_ITEMS = 7 };
+enum { TPMOD_SPEC_ITEMS = 11, TPMOD_LAYER_ITEMS = 1 + MP_ARRAY_SIZE(tpmod_spec_layer_fields) };
 
 static uint32_t tpmod_seed(mp_obj_t o) {
     if (!tpmod_is_int(o)) {
@@ -168,12 +193,17 @@ static uint32_t tpmod_seed(mp_obj_t o) {
 static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layers) {
     mp_obj_t *v = tpmod_items(o, TPMOD_SPEC_ITEMS, "spec");
     memset(spec, 0, sizeof(*spec));
-    spec->n_in = (uint32_t)tpmod_int_in(v[0], "input size", -1, 1, TP_MAX_UNITS);
-    spec->loss = (uint8_t)tpmod_int_in(v[1], "loss", -1, 0, TP_MEAN_SQUARED_ERROR);
-    spec->batch = (uint32_t)tpmod_int_in(v[2], "batch_size", -1, 1, 65535);
+    const mp_obj_t *shape = tpmod_items(v[0], 3, "shape of the input");
+    spec->h = (uint32_t)tpmod_int_in(shape[0], "input height", NULL, 1, TP_MAX_UNITS);
+    spec->w = (uint32_t)tpmod_int_in(shape[1], "input width", NULL, 1, TP_MAX_UNITS);
+    spec->c = (uint32_t)tpmod_int_in(shape[2], "input size", NULL, 1, TP_MAX_UNITS);
+    spec->loss = (uint8_t)tpmod_int_in(v[1], "loss", NULL, 0, TP_MEAN_SQUARED_ERROR);
+    spec->batch = (uint32_t)tpmod_int_in(v[2], "batch_size", NULL, 1, 65535);
     spec->seed = tpmod_seed(v[3]);
     tpmod_read_optimizer(&spec->opt, v[6]);
     tpmod_read_policy(&spec->policy, v[7]);
+    spec->keep = (uint8_t)tpmod_int_in(v[9], "keep", NULL, 0, 1);
+    spec->zero_skip = (uint8_t)tpmod_int_in(v[10], "zero_skip", NULL, 0, 100);
     size_t n = 0;
     mp_obj_t *rows = NULL;
     mp_obj_get_array(v[8], &n, &rows);
@@ -182,8 +212,8 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
     }
     for (size_t l = 0; l < n; l++) {
         mp_obj_t *q = tpmod_items(rows[l], TPMOD_LAYER_ITEMS, "layer");
-        int32_t place = tpmod_int_in(q[6], "place", -1, 0, INT32_MAX);
-        TPMOD_READ(&layers[l], tpmod_spec_layer_fields, q, place);
+        memset(&layers[l], 0, sizeof(layers[l]));
+        TPMOD_READ(&layers[l], tpmod_spec_layer_fields, q + 1, mp_obj_str_get_str(q[0]));
     }
     spec->n_layers = (uint32_t)n;
     spec->layers = layers;
@@ -198,20 +228,20 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
     }
 }
 
-// A fault of planning, with the position that the user gave the layer.
+// A fault of planning, with the name that the user's layer goes by.
 static TPMOD_NORETURN void tpmod_raise_spec_fault(int err, const tp_fault_t *fault, mp_obj_t o) {
-    int32_t place = -1;
+    const char *label = NULL;
     if (fault->layer >= 0) {
         size_t n = 0;
         mp_obj_t *rows = NULL;
         mp_obj_get_array(tpmod_items(o, TPMOD_SPEC_ITEMS, "spec")[8], &n, &rows);
-        place = (int32_t)mp_obj_get_int(tpmod_items(rows[fault->layer], TPMOD_LAYER_ITEMS, "")[6]);
+        label = mp_obj_str_get_str(tpmod_items(rows[fault->layer], TPMOD_LAYER_ITEMS, "")[0]);
     }
-    tpmod_raise_fault(err, fault, place);
+    tpmod_raise_fault(err, fault, label);
 }
 
 // plan(spec) -> bytes (total, persist, header, parameters, optimizer, gradients, activations,
-// scratch)
+// scratch, external)
 static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
     tp_layer_spec_t layers[TP_MAX_LAYERS];
     tp_spec_t spec;
@@ -232,39 +262,6 @@ static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_plan_obj, tpmod_plan);
 
-// Model(block, spec) makes a model in the bytearray block, Model(block) takes up the one in it.
-static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw,
-    const mp_obj_t *args) {
-    (void)type;
-    mp_arg_check_num(n_args, n_kw, 1, 2, false);
-    // Everything that can fail for want of memory comes before the block is touched.
-    tpmod_model_t *self = mp_obj_malloc(tpmod_model_t, (const mp_obj_type_t *)&tpmod_model_type);
-    self->block = args[0];
-    self->spare_loss = mp_const_none;
-    self->spare_loss = mp_obj_new_float(0);
-    self->loss_sum = 0.0f;
-    self->loss_count = 0;
-    mp_buffer_info_t b;
-    mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
-    tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
-    if (n_args == 1) {
-        int err = tp_model_check(b.buf, b.len);
-        if (err < 0) {
-            tpmod_raise_fault(TP_ERR_FORMAT, &fault, -1);
-        }
-        return MP_OBJ_FROM_PTR(self);
-    }
-    tp_layer_spec_t layers[TP_MAX_LAYERS];
-    tp_spec_t spec;
-    tpmod_parse_spec(args[1], &spec, layers);
-    mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
-    int err = tp_model_init(b.buf, b.len, &spec, &fault);
-    if (err < 0) {
-        tpmod_raise_spec_fault(err, &fault, args[1]);
-    }
-    return MP_OBJ_FROM_PTR(self);
-}
-
 static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
     mp_buffer_info_t b;
     mp_get_buffer_raise(self->block, &b, MP_BUFFER_RW);
@@ -272,7 +269,48 @@ static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
     if (m == NULL) {
         tpmod_raise_value("the block of this model was changed from outside");
     }
+    if (self->external != mp_const_none) {
+        tp_fault_t fault;
+        mp_get_buffer_raise(self->external, &b, MP_BUFFER_READ);
+        tpmod_check(tp_model_external(m, b.buf, b.len, &fault), &fault);
+    }
     return m;
+}
+
+// Model(block, spec, external=None) makes a model in the bytearray block, Model(block, None,
+// external=None) takes up the one in it. external: buffer of the parameters of external layers.
+static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw,
+    const mp_obj_t *args) {
+    (void)type;
+    mp_arg_check_num(n_args, n_kw, 1, 3, false);
+    // Everything that can fail for want of memory comes before the block is touched.
+    tpmod_model_t *self = mp_obj_malloc(tpmod_model_t, (const mp_obj_type_t *)&tpmod_model_type);
+    self->block = args[0];
+    self->external = n_args > 2 ? args[2] : mp_const_none;
+    self->spare_loss = mp_const_none;
+    self->spare_loss = mp_obj_new_float(0);
+    self->loss_sum = 0.0f;
+    self->loss_count = 0;
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
+    tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
+    if (n_args == 1 || args[1] == mp_const_none) {
+        int err = tp_model_check(b.buf, b.len);
+        if (err < 0) {
+            tpmod_raise_fault(TP_ERR_FORMAT, &fault, NULL);
+        }
+    } else {
+        tp_layer_spec_t layers[TP_MAX_LAYERS];
+        tp_spec_t spec;
+        tpmod_parse_spec(args[1], &spec, layers);
+        mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
+        int err = tp_model_init(b.buf, b.len, &spec, &fault);
+        if (err < 0) {
+            tpmod_raise_spec_fault(err, &fault, args[1]);
+        }
+    }
+    tpmod_model_of(self); // are the external parameters all there?
+    return MP_OBJ_FROM_PTR(self);
 }
 
 tp_model_t *tpmod_model_get(mp_obj_t self_in) {
@@ -332,16 +370,16 @@ static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_ob
     mp_int_t i = mp_obj_get_int(i_in);
     tpmod_view(xs, "x", &s->x);
     tpmod_view(ys, "y", &y);
-    uint32_t n = s->x.count / m->n_in, outputs = tp_model_outputs(m);
-    if (s->x.count != n * m->n_in) {
+    uint32_t n_in = tp_model_inputs(m), n = s->x.count / n_in, outputs = tp_model_outputs(m);
+    if (s->x.count != n * n_in) {
         tpmod_raise_value("x has %u values, not a multiple of the %u the model takes",
-            (unsigned)s->x.count, (unsigned)m->n_in);
+            (unsigned)s->x.count, (unsigned)n_in);
     }
     if (i < 0 || (mp_uint_t)i >= n) {
         tpmod_raise(&mp_type_IndexError, "sample %d, x has %u", (int)i, (unsigned)n);
     }
-    s->x.data = (const uint8_t *)s->x.data + (size_t)i * m->n_in * tpmod_dtype_bytes(s->x.dtype);
-    s->x.count = m->n_in;
+    s->x.data = (const uint8_t *)s->x.data + (size_t)i * n_in * tpmod_dtype_bytes(s->x.dtype);
+    s->x.count = n_in;
     s->y.index = 0;
     s->y.values = (tp_view_t){NULL, outputs, y.dtype};
     bool single = m->loss == TP_MEAN_SQUARED_ERROR && outputs == 1;
@@ -599,18 +637,20 @@ MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_policy_obj, 1, 2, tpmod_model_po
 // --- Looking inside ---
 
 static mp_obj_t tpmod_new_uints(size_t n, const uint64_t *values) {
-    mp_obj_t items[12];
+    mp_obj_t items[16];
     for (size_t i = 0; i < n; i++) {
         items[i] = tpmod_new_uint64(values[i]);
     }
     return mp_obj_new_tuple(n, items);
 }
 
-// info() -> (n_layers, n_in, n_out, loss, batch, seed, n_scale, block_bytes, persist_bytes)
+// info() -> (n_layers, n_in, n_out, loss, batch, seed, n_scale, block_bytes, persist_bytes, h, w,
+// c, keep, zero_skip)
 static mp_obj_t tpmod_model_info(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    const uint64_t values[] = {m->n_layers, m->n_in, tp_model_outputs(m), m->loss, m->batch,
-        m->seed, m->n_scale, m->block_bytes, m->persist_bytes};
+    const uint64_t values[] = {m->n_layers, tp_model_inputs(m), tp_model_outputs(m), m->loss,
+        m->batch, m->seed, m->n_scale, m->block_bytes, m->persist_bytes, m->h, m->w, m->c, m->keep,
+        m->zero_skip};
     return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
@@ -635,8 +675,7 @@ static uint32_t tpmod_layer_index(const tp_model_t *m, mp_obj_t l_in) {
     return (uint32_t)l;
 }
 
-// layer(l) -> (kind, activation, init, trainable, n_in, n_out, slope, ymax, ratio, k, k_sum,
-// backward MACs)
+// layer(l) -> the numbers of tpmod_layer_fields
 static mp_obj_t tpmod_model_layer(mp_obj_t self_in, mp_obj_t l_in) {
     tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     tp_layer_t y = *tp_model_layer(m, tpmod_layer_index(m, l_in));
@@ -651,13 +690,30 @@ static mp_obj_t tpmod_block_tensor(tpmod_model_t *self, const tp_model_t *m, con
     return tpmod_tensor_new(self->block, offset, TP_F32, ndim, dims);
 }
 
+// Parameters of layer l at p, in the block or outside.
+static mp_obj_t tpmod_parameters(tpmod_model_t *self, const tp_layer_t *t, uint32_t at,
+    uint32_t ndim, const uint32_t *dims) {
+    bool outside = (t->flags & TP_ROW_EXTERNAL) != 0;
+    if (t->kind > TP_LAYER_DEPTHWISE || (outside && self->external == mp_const_none)) {
+        tpmod_raise_value("this layer has no weights here");
+    }
+    return tpmod_tensor_new(outside ? self->external : self->block, t->off_w + 4u * at, TP_F32,
+        ndim, dims);
+}
+
+// weights(l) -> Tensor (filters, K), for windows (filters, height, width, channels); of depthwise
+// layers without the last
 static mp_obj_t tpmod_model_weights(mp_obj_t self_in, mp_obj_t l_in) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
     tp_model_t *m = tpmod_model_of(self);
     uint32_t l = tpmod_layer_index(m, l_in);
-    const tp_layer_t *layer = tp_model_layer(m, l);
-    const uint32_t dims[] = {layer->n_out, layer->n_in};
-    return tpmod_block_tensor(self, m, tp_layer_weights(m, l), 2, dims);
+    const tp_layer_t *t = tp_model_layer(m, l);
+    uint32_t places = (uint32_t)t->kernel_h * t->kernel_w, n = tp_layer_fan_in(m, l);
+    const uint32_t dense[] = {t->c, n};
+    const uint32_t windows[] = {t->c, t->kernel_h, t->kernel_w, places > 0 ? n / places : 0};
+    bool is_dense = t->kind == TP_LAYER_DENSE;
+    uint32_t ndim = is_dense ? 2 : t->kind == TP_LAYER_CONV ? 4 : 3;
+    return tpmod_parameters(self, t, 0, ndim, is_dense ? dense : windows);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_weights_obj, tpmod_model_weights);
 
@@ -665,19 +721,59 @@ static mp_obj_t tpmod_model_bias(mp_obj_t self_in, mp_obj_t l_in) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
     tp_model_t *m = tpmod_model_of(self);
     uint32_t l = tpmod_layer_index(m, l_in);
-    const uint32_t n = tp_model_layer(m, l)->n_out;
-    return tpmod_block_tensor(self, m, tp_layer_bias(m, l), 1, &n);
+    const tp_layer_t *t = tp_model_layer(m, l);
+    const uint32_t n = t->c;
+    return tpmod_parameters(self, t, n * tp_layer_fan_in(m, l), 1, &n);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_bias_obj, tpmod_model_bias);
 
+// fan_in(l) -> K, weights of one filter; 0 where there are none
+static mp_obj_t tpmod_model_fan_in(mp_obj_t self_in, mp_obj_t l_in) {
+    const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    return MP_OBJ_NEW_SMALL_INT(tp_layer_fan_in(m, tpmod_layer_index(m, l_in)));
+}
+MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_fan_in_obj, tpmod_model_fan_in);
+
+// A map of layer l at p: (units,) or (height, width, channels).
+static mp_obj_t tpmod_map(tpmod_model_t *self, const tp_model_t *m, const tp_layer_t *t,
+    const float *p) {
+    const uint32_t dims[] = {t->h, t->w, t->c};
+    bool vector = t->h == 1 && t->w == 1;
+    return tpmod_block_tensor(self, m, p, vector ? 1 : 3, vector ? dims + 2 : dims);
+}
+
+// output(l): what predict() left there
 static mp_obj_t tpmod_model_output(mp_obj_t self_in, mp_obj_t l_in) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
     tp_model_t *m = tpmod_model_of(self);
     uint32_t l = tpmod_layer_index(m, l_in);
-    const uint32_t n = tp_model_layer(m, l)->n_out;
-    return tpmod_block_tensor(self, m, tp_layer_output(m, l), 1, &n);
+    const tp_layer_t *t = tp_model_layer(m, l);
+    uint32_t end = t->off_act + 4u * t->h * t->w * t->c;
+    for (uint32_t q = l + 1u; q < m->n_layers; q++) {
+        const tp_layer_t *later = tp_model_layer(m, q);
+        if (later->off_act < end &&
+            t->off_act < later->off_act + 4u * later->h * later->w * later->c) {
+            tpmod_raise_value("a later layer took the memory of this output: make the model with "
+                              "keep=True");
+        }
+    }
+    return tpmod_map(self, m, t, tp_layer_output(m, l));
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_output_obj, tpmod_model_output);
+
+// delta(l): the errors that the last training step kept
+static mp_obj_t tpmod_model_delta(mp_obj_t self_in, mp_obj_t l_in) {
+    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
+    tp_model_t *m = tpmod_model_of(self);
+    uint32_t l = tpmod_layer_index(m, l_in);
+    const float *d = tp_layer_delta(m, l);
+    if (d == NULL || !m->keep) {
+        tpmod_raise_value(d == NULL ? "no layer up to this one trains"
+                                    : "errors share their memory: make the model with keep=True");
+    }
+    return tpmod_map(self, m, tp_model_layer(m, l), d);
+}
+MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_delta_obj, tpmod_model_delta);
 
 // scale() -> Tensor (2, n): input scale and offset; None where the model has none
 static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
@@ -687,7 +783,8 @@ static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
         return mp_const_none;
     }
     const uint32_t dims[] = {2, m->n_scale};
-    const float *scale = (const float *)((const uint8_t *)m + m->off_scale);
+    const float *scale =
+        (const float *)((const uint8_t *)(m + 1) + m->n_layers * sizeof(tp_layer_t));
     return tpmod_block_tensor(self, m, scale, 2, dims);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_scale_obj, tpmod_model_scale);
@@ -699,6 +796,8 @@ static void tpmod_model_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
     }
     if (attr == MP_QSTR_block) {
         dest[0] = self->block;
+    } else if (attr == MP_QSTR_external) {
+        dest[0] = self->external;
     } else {
         dest[1] = MP_OBJ_SENTINEL; // look among the methods
     }

@@ -67,7 +67,7 @@ static uint32_t tpmod_parse_shape(mp_obj_t shape, uint32_t *dims, const uint32_t
     }
     int open = -1;
     for (uint32_t i = 0; i < n; i++) {
-        int32_t d = tpmod_int_in(items[i], "dimension", -1, total != NULL ? -1 : 0, 0x7fffffff);
+        int32_t d = tpmod_int_in(items[i], "dimension", NULL, total != NULL ? -1 : 0, 0x7fffffff);
         if (d < 0) {
             if (open >= 0) {
                 tpmod_raise_value("only one dimension can be -1");
@@ -114,7 +114,7 @@ static mp_obj_t tpmod_tensor_make_new(const mp_obj_type_t *type, size_t n_args, 
         uint32_t ndim = tpmod_parse_shape(shape, dims, NULL);
         return tpmod_tensor_zeros(dtype, ndim, dims);
     }
-    uint32_t offset = (uint32_t)tpmod_int_in(v[ARG_offset].u_obj, "offset", -1, 0, 0x7fffffff);
+    uint32_t offset = (uint32_t)tpmod_int_in(v[ARG_offset].u_obj, "offset", NULL, 0, 0x7fffffff);
     mp_buffer_info_t b;
     mp_get_buffer_raise(buffer, &b, MP_BUFFER_READ);
     if (dtype_in == mp_const_none) {
@@ -265,7 +265,7 @@ static tpmod_number_t tpmod_parse_number(uint8_t dtype, mp_obj_t value) {
     if (dtype == TP_F32) {
         v.f = tpmod_float(value);
     } else {
-        v.i = tpmod_int_in(value, tpmod_dtype_name(dtype), -1, tpmod_lowest(dtype),
+        v.i = tpmod_int_in(value, tpmod_dtype_name(dtype), NULL, tpmod_lowest(dtype),
             tpmod_highest(dtype));
     }
     return v;

@@ -133,16 +133,17 @@ typedef struct {
     uint8_t activation; // enum tp_activation
     uint8_t init;       // enum tp_init; AUTO: He for (leaky) ReLU, else Glorot; both uniform
     uint8_t trainable;  // enum tp_trainable
-    uint32_t units;     // Dense: O; conv: filters; depthwise: filters per channel; 1..TP_MAX_UNITS
-    float slope;        // leaky ReLU: slope below 0; dropout: rate; 0 <= slope < 1
+    uint32_t units; // Dense: O; conv: filters; depthwise: filters per channel; 1..TP_MAX_UNITS
+    float slope; // leaky ReLU: slope below 0; dropout: rate; 0 <= slope < 1
     uint8_t kernel_h, kernel_w; // window, 1..255; pooling: 0 = the whole map
     uint8_t stride_h, stride_w; // 1..255; 0 counts as 1
-    uint8_t same;       // 1: ceil(size / stride) places, zeros around the map; 0: (size - kernel) / stride + 1
-    uint8_t select;     // enum tp_select: what a policy keeps of this layer
-    uint8_t source;     // 0: the row before it; r: the output of row r - 1; or TP_FROM_INPUT
-    uint8_t other;      // add: the second map, as source
-    uint16_t rows;      // train only the first so many filters; 0 = all
-    uint8_t external;   // not trainable: its W and b lie outside the block (tp_model_external)
+    uint8_t
+        same; // 1: ceil(size / stride) places, zeros around the map; 0: (size - kernel) / stride + 1
+    uint8_t select; // enum tp_select: what a policy keeps of this layer
+    uint8_t source; // 0: the row before it; r: the output of row r - 1; or TP_FROM_INPUT
+    uint8_t other; // add: the second map, as source
+    uint16_t rows; // train only the first so many filters; 0 = all
+    uint8_t external; // not trainable: its W and b lie outside the block (tp_model_external)
     uint8_t pad;
 } tp_layer_spec_t;
 
@@ -151,10 +152,10 @@ typedef struct {
     uint32_t h, w, c; // shape of one input, a vector is 1, 1, n; at most TP_MAX_MAP elements
     uint32_t n_layers;
     const tp_layer_spec_t *layers;
-    uint8_t loss;    // enum tp_loss
-    uint8_t keep;    // 1: no activation or d shares memory with another, to look at them
-    uint8_t dense_percent; // zero inputs are skipped up to this share of non-zero ones; 0 = never
-    uint32_t batch;  // samples per update, 1..65535; 1 = update in place, no gradient buffer
+    uint8_t loss; // enum tp_loss
+    uint8_t keep; // 1: no activation or d shares memory with another, to look at them
+    uint8_t zero_skip; // zero inputs are skipped up to this share of non-zero ones; 0 = never
+    uint32_t batch; // samples per update, 1..65535; 1 = update in place, no gradient buffer
     uint32_t seed;
     // Integer inputs q become x = q * scale[i % n_scale] + offset[i % n_scale]; float32 inputs
     // are taken as they are. n_scale divides n_in; 0 = scale 1, offset 0.
@@ -167,14 +168,14 @@ typedef struct {
 // Where the bytes of a model go. total = the sum of the rest but for external.
 typedef struct {
     uint32_t total;
-    uint32_t persist;     // bytes of the prefix that a checkpoint holds
-    uint32_t header;      // header, layer table, input scale
-    uint32_t parameters;  // W and b
-    uint32_t optimizer;   // momentum, Adam moments
-    uint32_t gradients;   // 0 at batch 1
+    uint32_t persist; // bytes of the prefix that a checkpoint holds
+    uint32_t header; // header, layer table, input scale
+    uint32_t parameters; // W and b
+    uint32_t optimizer; // momentum, Adam moments
+    uint32_t gradients; // 0 at batch 1
     uint32_t activations; // input, layer outputs and their d, as far as they live at once
-    uint32_t scratch;     // one patch, its d, index of its non-zero values; sums over a map
-    uint32_t external;    // bytes of parameters outside the block
+    uint32_t scratch; // one patch, its d, index of its non-zero values; sums over a map
+    uint32_t external; // bytes of parameters outside the block
 } tp_plan_t;
 
 // One row of the layer table. Offsets count bytes from the start of the block; 0 = absent.
@@ -184,27 +185,27 @@ typedef struct {
     uint8_t kernel_h, kernel_w, stride_h, stride_w, same, select;
     uint8_t flags; // TP_ROW_*
     uint8_t pad;
-    uint16_t rows;    // filters that train
+    uint16_t rows; // filters that train
     uint16_t h, w, c; // output
     uint16_t pad2;
     float slope;
-    uint32_t off_w;   // W (c, K), then b (c); of an external row: from the start of that memory
-    uint32_t off_m;   // momentum or first moment, W (rows, K) then b (c)
-    uint32_t off_v;   // second moment
-    uint32_t off_g;   // gradient sum of the mini-batch, W then b, then one flag byte a filter
+    uint32_t off_w; // W (c, K), then b (c); of an external row: from the start of that memory
+    uint32_t off_m; // momentum or first moment, W (rows, K) then b (c)
+    uint32_t off_v; // second moment
+    uint32_t off_g; // gradient sum of the mini-batch, W then b, then one flag byte a filter
     uint32_t off_act; // a (h, w, c)
-    uint32_t off_d;   // d (h, w, c)
-    float ymax;       // policy state
-    float ratio;      // S of the last trained sample
-    uint32_t k;       // values of d kept of the last trained sample
-    uint64_t k_sum;   // values kept, all trained samples
-    uint64_t macs;    // backward multiply-accumulates executed
+    uint32_t off_d; // d (h, w, c)
+    float ymax; // policy state
+    float ratio; // S of the last trained sample
+    uint32_t k; // values of d kept of the last trained sample
+    uint64_t k_sum; // values kept, all trained samples
+    uint64_t macs; // backward multiply-accumulates executed
 } tp_layer_t;
 
 enum {
-    TP_ROW_WANTS_D = 1,      // this row or one before it trains
+    TP_ROW_WANTS_D = 1, // this row or one before it trains
     TP_ROW_FIRST_SOURCE = 2, // backward: the first row to add to d of its source
-    TP_ROW_LAST_SOURCE = 4,  // backward: the last one
+    TP_ROW_LAST_SOURCE = 4, // backward: the last one
     TP_ROW_FIRST_OTHER = 8,
     TP_ROW_LAST_OTHER = 16,
     TP_ROW_EXTERNAL = 32,
@@ -214,11 +215,11 @@ enum {
 typedef struct {
     uint32_t magic;
     uint32_t block_bytes, persist_bytes;
-    uint8_t n_layers, loss, keep, dense_percent;
+    uint8_t n_layers, loss, keep, zero_skip;
     uint16_t batch, n_scale;
-    uint16_t h, w, c;     // shape of one input
-    uint16_t index;       // columns with a non-zero input, grouped by lane: room for so many
-    uint32_t off_input;   // a_0 (h, w, c)
+    uint16_t h, w, c; // shape of one input
+    uint16_t index; // columns with a non-zero input, grouped by lane: room for so many
+    uint32_t off_input; // a_0 (h, w, c)
     uint32_t off_scratch; // index (uint16), then floats
     uint32_t dropout_key; // of the sample that trains; 0: no dropout
     uint32_t seed;
@@ -227,10 +228,10 @@ typedef struct {
     float beta1_t, beta2_t; // beta^t
     tp_policy_t policy;
     uint32_t batch_seen, batch_trained, skips_in_row;
-    uint64_t seen;    // samples offered for training
+    uint64_t seen; // samples offered for training
     uint64_t trained; // of these: backward pass done
     uint64_t skipped; // forward pass only
-    uint64_t waited;  // not even a forward pass (back-off)
+    uint64_t waited; // not even a forward pass (back-off)
     uint64_t forward_macs;
     uint64_t policy_macs; // backward, as if zeros were not skipped
 } tp_model_t;

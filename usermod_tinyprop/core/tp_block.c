@@ -26,7 +26,7 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
     m->n_layers = (uint8_t)spec->n_layers;
     m->loss = spec->loss;
     m->keep = spec->keep;
-    m->dense_percent = spec->dense_percent;
+    m->zero_skip = spec->zero_skip;
     m->h = (uint16_t)spec->h;
     m->w = (uint16_t)spec->w;
     m->c = (uint16_t)spec->c;
@@ -98,7 +98,7 @@ int tp_model_check(void *block, size_t bytes) {
             return TP_ERR_FORMAT;
         }
     }
-    tp_spec_t spec = {m->h, m->w, m->c, m->n_layers, layers, m->loss, m->keep, m->dense_percent,
+    tp_spec_t spec = {m->h, m->w, m->c, m->n_layers, layers, m->loss, m->keep, m->zero_skip,
         m->batch, m->seed, 0, NULL, NULL, m->opt, m->policy};
     tp_plan_t plan;
     // The scale vectors lie inside the block: first check that they can.

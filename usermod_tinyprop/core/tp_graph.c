@@ -104,9 +104,9 @@ int tp_shapes(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
 // How row l uses map r: 0 not, 1 as its source, 2 as the other.
 static uint32_t tp_uses(const tp_spec_t *s, uint32_t l, uint32_t r) {
     const tp_layer_spec_t *q = &s->layers[l];
-    return tp_resolve(q->source, l) == r                                ? 1
+    return tp_resolve(q->source, l) == r                          ? 1
         : q->kind == TP_LAYER_ADD && tp_resolve(q->other, l) == r ? 2
-                                                                        : 0;
+                                                                  : 0;
 }
 
 static uint8_t tp_later(uint8_t a, uint32_t b) {
@@ -137,8 +137,8 @@ static void tp_flag_rows(const tp_spec_t *s, uint8_t *flags) {
             }
             uint32_t first = use == 1 ? TP_ROW_FIRST_SOURCE : TP_ROW_FIRST_OTHER;
             uint32_t last = use == 1 ? TP_ROW_LAST_SOURCE : TP_ROW_LAST_OTHER;
-            flags[l] = (uint8_t)(flags[l] | (highest ? first : 0) |
-                (use != 0 && lowest ? last : 0));
+            flags[l] =
+                (uint8_t)(flags[l] | (highest ? first : 0) | (use != 0 && lowest ? last : 0));
             lowest = lowest && use == 0;
         }
     }
@@ -215,8 +215,7 @@ static void tp_place(tp_span_t *spans, uint32_t n, tp_span_t *span) {
     span->placed = 1;
 }
 
-uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans,
-    uint8_t *flags) {
+uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags) {
     uint32_t last = s->n_layers, n = 2u * last + 1u;
     memset(spans, 0, n * sizeof(*spans));
     tp_flag_rows(s, flags);

@@ -35,8 +35,8 @@ typedef struct {
 
 // Is leaving out zero inputs worth the index?
 static bool tp_skips_zeros(const tp_model_t *m, const float *x, uint32_t n) {
-    return m->dense_percent > 0 &&
-        (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->dense_percent;
+    return m->zero_skip > 0 &&
+        (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
 }
 
 // `looks`: at the values of the source map.

@@ -86,8 +86,7 @@ static void tp_draw_weights(tp_model_t *m, uint32_t l) {
     tp_geometry_t g = tp_geometry(t, tp_map_shape(m, t->source));
     size_t n = (size_t)g.fan_in * t->c;
     bool he = t->init == TP_INIT_HE ||
-        (t->init == TP_INIT_AUTO &&
-            (t->activation == TP_RELU || t->activation == TP_LEAKY_RELU));
+        (t->init == TP_INIT_AUTO && (t->activation == TP_RELU || t->activation == TP_LEAKY_RELU));
     // Fan out: outputs that one input has a part in.
     uint32_t places = t->kind == TP_LAYER_DENSE ? 1u : (uint32_t)(g.kh * g.kw);
     float fan = (float)g.fan_in + (he ? 0.0f : (float)(places * g.filters));
@@ -163,7 +162,8 @@ int tp_set_policy(tp_model_t *m, const tp_policy_t *policy, tp_fault_t *fault) {
 static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_fault_t *fault) {
     uint32_t n = tp_model_inputs(m);
     if (x->count != n) {
-        return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, (float)n, (float)n);
+        return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, (float)n,
+            (float)n);
     }
     const float *scale = tp_scale(m);
     uint32_t bad = 0;

@@ -147,7 +147,7 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
         {"input size", s->c, 1, TP_MAX_UNITS},
         {"loss", s->loss, TP_SOFTMAX_CROSS_ENTROPY, TP_MEAN_SQUARED_ERROR},
         {"keep", s->keep, 0, 1},
-        {"dense_percent", s->dense_percent, 0, 100},
+        {"zero_skip", s->zero_skip, 0, 100},
         {"batch_size", s->batch, 1, 65535},
         {"length of the input scale", s->n_scale, 0, n_in < 65535 ? (uint32_t)n_in : 65535},
     };
@@ -156,8 +156,8 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
         return err;
     }
     if (n_in > TP_MAX_MAP) {
-        return tp_fail(fault, TP_ERR_RANGE, "input size", -1, (float)s->h * (float)s->w * (float)s->c,
-            1.0f, (float)TP_MAX_MAP);
+        return tp_fail(fault, TP_ERR_RANGE, "input size", -1,
+            (float)s->h * (float)s->w * (float)s->c, 1.0f, (float)TP_MAX_MAP);
     }
     if (s->n_scale != 0 && n_in % s->n_scale != 0) {
         return tp_fail(fault, TP_ERR_SHAPE, "length of the input scale (must divide the input)",
@@ -301,7 +301,7 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                                        : tp_take(&c, bytes, &plan->parameters);
                 uint64_t n = tp_row_scratch(s, t, &g, flags);
                 scratch = n > scratch ? n : scratch;
-                index = s->dense_percent > 0 && g.fan_in > index ? g.fan_in : index;
+                index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
                 t->off_m = tp_take(&c, trains && momentum ? moved : 0, &plan->optimizer);
                 t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);

@@ -176,8 +176,7 @@ void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_
     }
 }
 
-void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch,
-    const tp_k_window_t *q) {
+void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch, const tp_k_window_t *q) {
     tp_inside_t in = tp_inside(q);
     size_t n = (size_t)q->n, line = (size_t)q->kw * n;
     for (int32_t y = in.y; y < in.y_end; y++) {
@@ -212,8 +211,8 @@ void tp_k_max_backward_f32(float *restrict dx, const float *restrict d, const fl
         bool found = tp_k_is_zero(d[j]);
         for (int32_t y = in.y; y < in.y_end && !found; y++) {
             for (int32_t i = in.x; i < in.x_end && !found; i++) {
-                size_t at = ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c +
-                    (size_t)(q->c0 + j);
+                size_t at =
+                    ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c + (size_t)(q->c0 + j);
                 if (x[at] == out[j]) {
                     dx[at] = dx[at] + d[j];
                     found = true;
@@ -251,8 +250,8 @@ void tp_k_mean_backward_f32(float *restrict dx, const float *restrict d, const t
         float share = d[j] / places;
         for (int32_t y = in.y; y < in.y_end && !tp_k_is_zero(d[j]); y++) {
             for (int32_t i = in.x; i < in.x_end; i++) {
-                size_t at = ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c +
-                    (size_t)(q->c0 + j);
+                size_t at =
+                    ((size_t)y * (size_t)q->w + (size_t)i) * (size_t)q->c + (size_t)(q->c0 + j);
                 dx[at] = dx[at] + share;
             }
         }
