@@ -5,7 +5,7 @@ import os
 import _tinyprop
 from micropython import const
 
-from .errors import FormatError
+from .dataset import FormatError
 from .sequential import Sequential, new_block
 
 _ENOENT = const(2)

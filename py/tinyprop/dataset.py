@@ -24,7 +24,6 @@ from os import stat
 import _tinyprop
 from micropython import const
 
-from .errors import FormatError
 from .layers import Input, _choice, _scale_arrays, _shape, _size
 
 _HEAD = const("<4sBBBBIII4I")
@@ -32,6 +31,10 @@ _HEAD_BYTES = const(36)
 _DTYPES = const(("f32", "i32", "i16", "i8", "u8"))
 _TYPES = const("fihbB")  # of the same
 _EEXIST = const(17)
+
+
+class FormatError(ValueError):
+    """Not a file of tinyprop, or a damaged one."""
 
 
 class Dataset:

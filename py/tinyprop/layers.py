@@ -3,17 +3,19 @@ model block."""
 
 from array import array
 
-_KIND_DENSE = 1
+from micropython import const
+
+_KIND_DENSE = const(1)
 _ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh")
-_INITS = ("auto", "he", "glorot", "zeros")
-_TRAINABLE = (False, "bias", True)
+_INITS = const(("auto", "he", "glorot", "zeros"))
+_TRAINABLE = const((False, "bias", True))
 
 
 def _choice(what, value, known):
     """Index of value in known; ValueError lists what there is."""
     if value in known:
         return known.index(value)
-    raise ValueError("%s %r is not known: %s" % (what, value, ", ".join(str(k) for k in known)))
+    raise ValueError("%s %r is not known: %s" % (what, value, ", ".join(map(str, known))))
 
 
 def _size(shape):
@@ -48,7 +50,10 @@ def _scale_arrays(shape, scale, offset):
             )
         both.append(v)
     n = max(len(both[0]), len(both[1]))
-    return tuple(v if len(v) == n else array("f", [v[0]] * n) for v in both)
+    for i in range(2):
+        if len(both[i]) < n:
+            both[i] = array("f", [both[i][0]] * n)
+    return both
 
 
 class Input:
