@@ -21,8 +21,7 @@ import _tinyprop
 from _tinyprop import Tensor
 
 from .checkpoint import load
-from .dataset import Dataset
-from .errors import FormatError
+from .dataset import Dataset, FormatError
 from .layers import (
     Activation,
     Add,

@@ -3,13 +3,14 @@
 import os
 
 import _tinyprop
+from micropython import const
 
-from .errors import FormatError
+from .dataset import FormatError
 from .sequential import Sequential, new_block
 
-_ENOENT = 2
-_EEXIST = 17
-_ENOSPC = 28
+_ENOENT = const(2)
+_EEXIST = const(17)
+_ENOSPC = const(28)
 
 
 def _exists(path):
@@ -21,25 +22,18 @@ def _exists(path):
 
 
 def _remove(path):
-    try:
+    if _exists(path):
         os.remove(path)
-    except OSError:
-        pass
-
-
-def _write(f, data):
-    if f.write(data) != len(data):
-        raise OSError(_ENOSPC)
 
 
 def save(model, path):
     m = model._m
-    new = path + ".tmp"
-    persist = m.info()[8]
+    new, old = path + ".tmp", path + ".bak"
+    head, payload = _tinyprop.file_head(m), memoryview(m.block)[: m.info()[8]]
     try:
         with open(new, "wb") as f:
-            _write(f, _tinyprop.file_head(m))
-            _write(f, memoryview(m.block)[:persist])
+            if f.write(head) + f.write(payload) != len(head) + len(payload):
+                raise OSError(_ENOSPC)
             f.flush()
         if hasattr(os, "sync"):
             os.sync()
@@ -49,14 +43,13 @@ def save(model, path):
             if e.errno != _EEXIST:
                 raise e
             # This file system does not replace: step aside first. load() knows the way back.
-            old = path + ".bak"
             _remove(old)
             os.rename(path, old)
             os.rename(new, path)
             _remove(old)
     except BaseException as e:
         # Also a Ctrl-C. Where path is gone, the new file is the only one.
-        if _exists(path) or not _exists(path + ".bak"):
+        if _exists(path) or not _exists(old):
             _remove(new)
         raise e
 

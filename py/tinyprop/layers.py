@@ -3,20 +3,28 @@ model block."""
 
 from array import array
 
-_DENSE, _CONV, _DEPTHWISE, _MAX, _AVERAGE, _ADD, _DROPOUT = range(1, 8)
+from micropython import const
+
+_DENSE = const(1)
+_CONV = const(2)
+_DEPTHWISE = const(3)
+_MAX = const(4)
+_AVERAGE = const(5)
+_ADD = const(6)
+_DROPOUT = const(7)
 _ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh")
-_INITS = ("auto", "he", "glorot", "zeros", "ones")
-_TRAINABLE = (False, "bias", True)
-_PADDINGS = ("valid", "same")
-_SELECTS = ("elements", "channels")
-_FROM_INPUT = 255
+_INITS = const(("auto", "he", "glorot", "zeros", "ones"))
+_TRAINABLE = const((False, "bias", True))
+_PADDINGS = const(("valid", "same"))
+_SELECTS = const(("elements", "channels"))
+_FROM_INPUT = const(255)
 
 
 def _choice(what, value, known):
     """Index of value in known; ValueError lists what there is."""
     if value in known:
         return known.index(value)
-    raise ValueError("%s %r is not known: %s" % (what, value, ", ".join(str(k) for k in known)))
+    raise ValueError("%s %r is not known: %s" % (what, value, ", ".join(map(str, known))))
 
 
 def _size(shape):
@@ -51,7 +59,10 @@ def _scale_arrays(shape, scale, offset):
             )
         both.append(v)
     n = max(len(both[0]), len(both[1]))
-    return tuple(v if len(v) == n else array("f", [v[0]] * n) for v in both)
+    for i in range(2):
+        if len(both[i]) < n:
+            both[i] = array("f", [both[i][0]] * n)
+    return both
 
 
 class Input:

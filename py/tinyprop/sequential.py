@@ -3,15 +3,28 @@
 import gc
 
 import _tinyprop
+from micropython import const
 
 from . import layers as _layers
 from .optimizers import restored_optimizer, short_float, to_optimizer
 from .policies import restored_policy, to_policy
 
-_LOSSES = ("softmax_cross_entropy", "mean_squared_error")
-_PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
-_PLAN += ("scratch", "external")
-_APART = ("parameters", "external")
+_DEPTHWISE = const(3)  # the last kind of layer that has weights
+_LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
+_PLAN = const(
+    (
+        "total",
+        "persist",
+        "header",
+        "parameters",
+        "optimizer",
+        "gradients",
+        "activations",
+        "scratch",
+        "external",
+    )
+)
+_APART = const(("parameters", "external"))
 
 
 def new_block(n):
@@ -26,18 +39,16 @@ def new_block(n):
 
 def table(rows, left=1):
     """Rows of cells as lines of text; the first `left` columns are left-aligned."""
-    rows = [[str(c) for c in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [0] * len(rows[0])
+    for row in rows:
+        for i, c in enumerate(row):
+            widths[i] = max(widths[i], len(str(c)))
     lines = []
     for row in rows:
-        cells = []
+        line = ""
         for i, c in enumerate(row):
-            pad = " " * (widths[i] - len(c))
-            cells.append(c + pad if i < left else pad + c)
-        line = "  ".join(cells)
-        while line.endswith(" "):
-            line = line[:-1]
-        lines.append(line)
+            line += ("%-*s  " if i < left else "%*s  ") % (widths[i], c)
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
@@ -271,7 +282,7 @@ class Sequential:
         at = i + n if i < 0 else i
         if at not in self._places:
             what = repr(self.layers[at]) if 0 <= at < n else "there is none"
-            places = ", ".join(str(p) for p in self._places)
+            places = ", ".join(map(str, self._places))
             raise ValueError(
                 "layer %d (%s) computes nothing; those that do: %s" % (i, what, places)
             )
@@ -313,7 +324,7 @@ class Sequential:
                 last = i == self._places[-1] and self.loss == _LOSSES[0]
                 name = "softmax" if last else _layers._ACTIVATIONS[spec[1]]
                 n = ""
-                if spec[0] <= _layers._DEPTHWISE:
+                if spec[0] <= _DEPTHWISE:
                     n = self._parameters(r)
                     total += n
                     if spec[3] != 2:
@@ -357,7 +368,7 @@ class Sequential:
         s["layers"] = []
         for r, place in enumerate(self._places):
             row = self._m.layer(r)
-            if row[0] > _layers._DEPTHWISE:
+            if row[0] > _DEPTHWISE:
                 continue
             units = row[15] * row[16] * row[17]
             ymax, ratio, k, k_sum, macs = row[18:]

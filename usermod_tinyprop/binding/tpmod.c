@@ -382,19 +382,6 @@ float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *cou
     return (float *)view.data;
 }
 
-int32_t tpmod_int_at(const tp_view_t *v, uint32_t i) {
-    switch (v->dtype) {
-        case TP_I32:
-            return ((const int32_t *)v->data)[i];
-        case TP_I16:
-            return ((const int16_t *)v->data)[i];
-        case TP_I8:
-            return ((const int8_t *)v->data)[i];
-        default:
-            return ((const uint8_t *)v->data)[i];
-    }
-}
-
 // --- The module ---
 
 TPMOD_FUNCTIONS(TPMOD_DECLARE)

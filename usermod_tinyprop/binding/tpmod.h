@@ -132,8 +132,6 @@ mp_obj_t tpmod_as_buffer(mp_obj_t o);
 void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view);
 // The same where only float32 will do. flags: MP_BUFFER_READ or MP_BUFFER_RW.
 float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *count);
-// Element i of a view of integers.
-int32_t tpmod_int_at(const tp_view_t *v, uint32_t i);
 
 // A Tensor over bytes of owner; dtype and dims are right and inside the buffer.
 mp_obj_t tpmod_tensor_new(mp_obj_t owner, uint32_t offset, uint8_t dtype, uint32_t ndim,

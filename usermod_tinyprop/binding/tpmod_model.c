@@ -387,7 +387,7 @@ static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_ob
         if (y.dtype == TP_F32) {
             tpmod_raise_value("y has floats where class indices are meant");
         }
-        s->y.index = tpmod_int_at(&y, (uint32_t)i);
+        s->y.index = tp_view_int(&y, (uint32_t)i);
         return;
     }
     if (y.count != (uint64_t)n * outputs) {
@@ -470,7 +470,7 @@ static uint32_t tpmod_true_class(const tp_target_t *y) {
     for (uint32_t i = 1; i < v->count; i++) {
         bool more = v->dtype == TP_F32
             ? ((const float *)v->data)[i] > ((const float *)v->data)[best]
-            : tpmod_int_at(v, i) > tpmod_int_at(v, best);
+            : tp_view_int(v, i) > tp_view_int(v, best);
         best = more ? i : best;
     }
     return best;

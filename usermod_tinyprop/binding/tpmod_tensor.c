@@ -335,7 +335,7 @@ static void tpmod_tensor_set_view(const tpmod_tensor_t *t, mp_obj_t source) {
         if (v.dtype == TP_F32) {
             q = tpmod_round(x[i], lo, hi);
         } else {
-            q = tpmod_int_at(&v, i);
+            q = tp_view_int(&v, i);
             q = q < lo ? lo : q > hi ? hi : q;
         }
         tpmod_put_int(t->dtype, data, i, q);
@@ -516,7 +516,7 @@ static void tpmod_tensor_print(const mp_print_t *print, mp_obj_t self_in, mp_pri
         if (self->dtype == TP_F32) {
             mp_printf(print, "%s%.6g", comma, (double)((const float *)v.data)[i]);
         } else {
-            mp_printf(print, "%s%d", comma, (int)tpmod_int_at(&v, i));
+            mp_printf(print, "%s%d", comma, (int)tp_view_int(&v, i));
         }
     }
     mp_printf(print, self->count > TPMOD_PRINT_MAX ? ", ...])" : "])");

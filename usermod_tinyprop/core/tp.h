@@ -368,6 +368,9 @@ float tp_sigmoidf(float x);
 
 bool tp_isfinite(float x);
 
+// Element i of a view of integers.
+int32_t tp_view_int(const tp_view_t *v, uint32_t i);
+
 // out[i] = view[i] as float32, integer types scaled. TP_ERR_NONFINITE, TP_ERR_DTYPE.
 int tp_convert(float *out, const tp_view_t *view, const float *scale, const float *offset,
     uint32_t n_scale, uint32_t *bad);

@@ -25,15 +25,20 @@ bool tp_isfinite(float x) {
     return (tp_bits(x) & 0x7f800000u) != 0x7f800000u;
 }
 
+// Horner: c[0] is the coefficient of the highest power.
+static float tp_polynomial(const float *c, size_t n, float x) {
+    float y = c[0];
+    for (size_t i = 1; i < n; i++) {
+        y = y * x + c[i];
+    }
+    return y;
+}
+
 // exp(r) - 1 - r, divided by r: Taylor polynomial, |r| <= 0.35.
 static float tp_exp_series(float r) {
-    float y = 1.0f / 5040.0f;
-    y = y * r + 1.0f / 720.0f;
-    y = y * r + 1.0f / 120.0f;
-    y = y * r + 1.0f / 24.0f;
-    y = y * r + 1.0f / 6.0f;
-    y = y * r + 1.0f / 2.0f;
-    return y * r;
+    static const float c[] = {
+        1.0f / 5040.0f, 1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 1.0f / 2.0f};
+    return tp_polynomial(c, 6, r) * r;
 }
 
 float tp_expf(float x) {
@@ -78,10 +83,8 @@ float tp_logf(float x) {
     float s = d / (d + 2.0f);
     float z = s * s;
     float two_s = s + s;
-    float t = z * (1.0f / 9.0f) + 1.0f / 7.0f;
-    t = z * t + 1.0f / 5.0f;
-    t = z * t + 1.0f / 3.0f;
-    t = two_s * (z * t);
+    static const float c[] = {1.0f / 9.0f, 1.0f / 7.0f, 1.0f / 5.0f, 1.0f / 3.0f};
+    float t = two_s * (z * tp_polynomial(c, 4, z));
     return ef * 0.693359375f + (two_s + (t + ef * -2.12194440e-4f));
 }
 

@@ -184,23 +184,12 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
 
 // --- Targets and loss ---
 
-static float tp_view_at(const tp_view_t *v, uint32_t i) {
-    switch (v->dtype) {
-        case TP_I32:
-            return (float)((const int32_t *)v->data)[i];
-        case TP_I16:
-            return (float)((const int16_t *)v->data)[i];
-        case TP_I8:
-            return (float)((const int8_t *)v->data)[i];
-        case TP_U8:
-            return (float)((const uint8_t *)v->data)[i];
-        default:
-            return ((const float *)v->data)[i];
-    }
-}
-
 static float tp_target_at(const tp_target_t *y, uint32_t i) {
-    return y->values.data != NULL ? tp_view_at(&y->values, i) : (float)(y->index == (int32_t)i);
+    const tp_view_t *v = &y->values;
+    if (v->data == NULL) {
+        return y->index == (int32_t)i ? 1.0f : 0.0f;
+    }
+    return v->dtype == TP_F32 ? ((const float *)v->data)[i] : (float)tp_view_int(v, i);
 }
 
 static int tp_check_target(const tp_model_t *m, const tp_target_t *y, tp_fault_t *fault) {

@@ -4,10 +4,24 @@
 #include "../kernels/tp_kernels.h"
 #include "tp.h"
 
+int32_t tp_view_int(const tp_view_t *v, uint32_t i) {
+    switch (v->dtype) {
+        case TP_I32:
+            return ((const int32_t *)v->data)[i];
+        case TP_I16:
+            return ((const int16_t *)v->data)[i];
+        case TP_I8:
+            return ((const int8_t *)v->data)[i];
+        default:
+            return ((const uint8_t *)v->data)[i];
+    }
+}
+
 int tp_convert(float *out, const tp_view_t *view, const float *scale, const float *offset,
     uint32_t n_scale, uint32_t *bad) {
     uint32_t n = view->count;
-    if (view->dtype == TP_F32) {
+    uint8_t t = view->dtype;
+    if (t == TP_F32) {
         const float *x = view->data;
         for (uint32_t i = 0; i < n; i++) {
             if (!tp_isfinite(x[i])) {
@@ -18,30 +32,11 @@ int tp_convert(float *out, const tp_view_t *view, const float *scale, const floa
         }
         return TP_OK;
     }
-    // One small loop per type keeps the switch out of the loop.
-    switch (view->dtype) {
-        case TP_I32:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const int32_t *)view->data)[i];
-            }
-            break;
-        case TP_I16:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const int16_t *)view->data)[i];
-            }
-            break;
-        case TP_I8:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const int8_t *)view->data)[i];
-            }
-            break;
-        case TP_U8:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const uint8_t *)view->data)[i];
-            }
-            break;
-        default:
-            return TP_ERR_DTYPE;
+    if (t != TP_I32 && t != TP_I16 && t != TP_I8 && t != TP_U8) {
+        return TP_ERR_DTYPE;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = (float)tp_view_int(view, i);
     }
     for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
         out[i] = out[i] * scale[j] + offset[j];

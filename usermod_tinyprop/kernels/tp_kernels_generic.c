@@ -29,37 +29,28 @@ void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size
     index->total = total;
 }
 
-float tp_k_sum_f32(const float *x, size_t n) {
-    float s[4] = {0};
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        for (size_t j = 0; j < 4; j++) {
-            s[j] += x[i + j];
+// Where every float operation is a call, the calls are the time, and the shape with the least
+// code is as fast as any; elsewhere compilers turn four named lanes into one vector accumulator.
+#if defined(__SOFTFP__) || defined(__riscv_float_abi_soft)
+
+#define TP_ONCE __attribute__((noinline))
+
+static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
+    float s[4];
+    for (size_t j = 0; j < 4; j++) {
+        float lane = 0.0f;
+        for (size_t i = j; i < n; i += 4) {
+            lane += w[i] * x[i];
         }
-    }
-    for (; i < n; i++) {
-        s[i & 3] += x[i];
+        s[j] = lane;
     }
     return TP_LANES(s);
 }
 
-float tp_k_sum_abs_f32(const float *x, size_t n) {
-    float s[4] = {0};
-    for (size_t i = 0; i < n; i++) {
-        s[i & 3] += x[i] < 0.0f ? -x[i] : x[i];
-    }
-    return TP_LANES(s);
-}
+#else
 
-float tp_k_sum_squares_f32(const float *x, size_t n) {
-    float s[4] = {0};
-    for (size_t i = 0; i < n; i++) {
-        s[i & 3] += x[i] * x[i];
-    }
-    return TP_LANES(s);
-}
+#define TP_ONCE
 
-// Four named lanes: compilers turn this shape into one vector accumulator.
 static float tp_dot(const float *w, const float *x, size_t n) {
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
     size_t i = 0;
@@ -79,6 +70,34 @@ static float tp_dot(const float *w, const float *x, size_t n) {
         s2 += w[i + 2] * x[i + 2];
     }
     return (s0 + s2) + (s1 + s3);
+}
+
+#endif
+
+// The sum of x with the bits of mask: all of x, or |x|.
+static TP_ONCE float tp_sum(const float *x, size_t n, uint32_t mask) {
+    float s[4] = {0};
+    for (size_t i = 0; i < n; i++) {
+        union {
+            float f;
+            uint32_t u;
+        } v = {x[i]};
+        v.u &= mask;
+        s[i & 3] += v.f;
+    }
+    return TP_LANES(s);
+}
+
+float tp_k_sum_f32(const float *x, size_t n) {
+    return tp_sum(x, n, 0xffffffffu);
+}
+
+float tp_k_sum_abs_f32(const float *x, size_t n) {
+    return tp_sum(x, n, 0x7fffffffu);
+}
+
+float tp_k_sum_squares_f32(const float *x, size_t n) {
+    return tp_dot(x, x, n);
 }
 
 void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
