@@ -210,7 +210,7 @@ class Conv2D(_Layer):
 
 
 class Conv1D(Conv2D, _Flat):
-    """Conv1D(filters, kernel_size, strides=1, ...): as Conv2D, along samples of (steps, channels)."""
+    """Conv1D(filters, kernel_size, ...): as Conv2D, along samples of (steps, channels)."""
 
 
 class DepthwiseConv2D(Conv2D):
@@ -502,6 +502,13 @@ def _row(label, layer, activation, slope, source, other):
     )
 
 
+def _units(model, y):
+    """Units of a row: of depthwise ones, filters per channel."""
+    if y[0] == _DEPTHWISE:
+        return y[17] // (model.layer(y[11] - 1)[17] if y[11] else model.info()[11])
+    return y[17] if y[0] < _DEPTHWISE else 1
+
+
 def restored_layers(model):
     """The layers of a _tinyprop.Model, as a user would have written them."""
     info = model.info()
@@ -541,10 +548,9 @@ def restored_layers(model):
                 y[17], kernel, activation=activation, select=select, **weights, **window
             )
         elif kind == _DEPTHWISE:
-            before = model.layer(source - 1)[17] if source else info[11]
             layer = DepthwiseConv2D(
                 kernel,
-                depth_multiplier=y[17] // before,
+                depth_multiplier=_units(model, y),
                 activation=activation,
                 select=_SELECTS[y[10]],
                 **weights,
@@ -569,10 +575,7 @@ def model_rows(model, layers, places):
     rows = []
     for r in range(model.info()[0]):
         y = model.layer(r)
-        layer = layers[places[r]]
-        activation = _ACTIVATIONS[y[1]]
+        row = (_name(places[r], layers[places[r]]),) + y[:4] + (_units(model, y),) + y[4:11]
         other = (y[12] or _FROM_INPUT) if y[0] == _ADD else 0
-        rows.append(
-            _row(_name(places[r], layer), layer, activation, y[4], y[11] or _FROM_INPUT, other)
-        )
+        rows.append(row + (y[11] or _FROM_INPUT, other, y[13], y[14] >> 5 & 1))
     return tuple(rows)

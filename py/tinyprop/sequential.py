@@ -112,9 +112,10 @@ class Sequential:
     """Sequential(layers, loss="softmax_cross_entropy", optimizer=SGD(), policy=TinyPropV2(),
     dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
-    layers: Input first, then the rest, each taking the output of the one before it. loss: "softmax_cross_entropy" (y is a class
-    index or a vector of probabilities) or "mean_squared_error" (y is a vector; a number where
-    the model has one output). batch_size 1 updates in place and needs no memory for gradients.
+    layers: Input first, then the rest, each taking the output of the one before it. loss:
+    "softmax_cross_entropy" (y is a class index or a vector of probabilities) or
+    "mean_squared_error" (y is a vector; a number where the model has one output). batch_size 1
+    updates in place and needs no memory for gradients.
     All memory is taken here; training and predicting with out= take none. Outputs and errors that
     do not live at the same time share memory; with keep=True all of them can be looked at. Zero
     inputs of a layer are left out (with the same result) where at most zero_skip percent of them
