@@ -29,7 +29,7 @@ natmod:  ## Build the native module: make natmod ARCH=x64
 	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64)
 
 sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO
-	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO)
+	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO) $(if $(ICOUNT),--icount)
 
 test: setup build build-asan  ## Set up and build everything, then run all tests
 	@$(VENV)/python -m pytest host_tests

@@ -1,5 +1,5 @@
-"""Benchmarks. Exact counts first (instructions of a training step, bytes), then accuracy and
-effort on data. Each target is printed with pass or miss. Records: build/bench/*.json."""
+"""Benchmarks. Exact counts first (instructions of a training step on the host and on the boards
+that QEMU emulates), then accuracy and effort on data. Each target is printed with pass or miss. Records: build/bench/*.json."""
 
 import re
 import subprocess
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
+import build_qemu
+import qemu_instructions
 from build_unix import build_unix
 from common import BUILD, ROOT, fail, run_main, say
 from records import Records, print_table
@@ -85,6 +87,19 @@ def bench_step(targets):
     records.write()
 
 
+def bench_boards(targets):
+    if lacking("qemu"):
+        say(f"Boards in QEMU: not measured, missing {', '.join(lacking('qemu'))}: make setup")
+        return
+    records = qemu_instructions.measure_all(build_qemu.BOARDS)
+    dense = ("qemu", "instructions_per_step", "Full")
+    for row in records.rows:
+        bare = qemu_instructions.OTHERS.get((row["board"], row["model"]))
+        if bare and (row["name"], row["metric"], row["policy"]) == dense:
+            what = f"dense step of {row['model']}, Python call included, {row['board']}"
+            targets.append((what, row["value"], "<=", bare[1]))
+
+
 def bench_tables(targets):
     import table
 
@@ -118,6 +133,7 @@ def main():
         fail("missing valgrind: run `make setup`")
     targets = []
     bench_step(targets)
+    bench_boards(targets)
     bench_tables(targets)
     rows = [
         (what, f"{value:,.3f}", f"{sign} {limit:,.3f}", "pass" if value <= limit else "MISS")
