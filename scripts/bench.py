@@ -1,5 +1,6 @@
-"""Benchmarks. Exact counts first (instructions of a training step on the host and on the boards
-that QEMU emulates), then accuracy and effort on data. Each target is printed with pass or miss. Records: build/bench/*.json."""
+"""Benchmarks. Exact counts first (instructions of a training step, here and on the boards that
+QEMU emulates), then accuracy and effort on data. Each target is printed with pass or miss.
+Records: build/bench/*.json."""
 
 import re
 import subprocess
@@ -92,11 +93,11 @@ def bench_boards(targets):
         say(f"Boards in QEMU: not measured, missing {', '.join(lacking('qemu'))}: make setup")
         return
     records = qemu_instructions.measure_all(build_qemu.BOARDS)
-    dense = ("qemu", "instructions_per_step", "Full")
+    dense = {"name": "qemu", "metric": "instructions_per_step", "policy": "Full"}
     for row in records.rows:
         bare = qemu_instructions.OTHERS.get((row["board"], row["model"]))
-        if bare and (row["name"], row["metric"], row["policy"]) == dense:
-            what = f"dense step of {row['model']}, Python call included, {row['board']}"
+        if bare and row["model"] == "mlp-784-64-10" and dense.items() <= row.items():
+            what = f"dense step, Python call included, {row['board']}"
             targets.append((what, row["value"], "<=", bare[1]))
 
 
