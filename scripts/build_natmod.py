@@ -26,6 +26,7 @@ ARCHS = {
     "armv6m": "qemu",
     "armv7m": "qemu",
     "armv7emsp": "qemu",
+    "armv7emsp_softfp": "qemu",
     "rv32imc": "qemu",
 }
 BOARD_ARCHS = [arch for arch in ARCHS if arch != "x64"]
