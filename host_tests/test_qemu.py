@@ -186,3 +186,10 @@ def test_sim_says_in_one_line_that_the_firmware_is_missing():
     out, err = process.communicate(timeout=20)
     assert process.returncode == 1 and out == ""
     assert err == "error: no/such.elf does not exist: make firmware PORT=qemu BOARD=M0\n"
+
+
+def test_sim_counts_instructions_on_qemu_boards_only():
+    process = run_sim("RPI_PICO", "--icount")
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and out == ""
+    assert err == f"error: ICOUNT=1 is for QEMU's boards: {', '.join(sim_qemu.MACHINES)}\n"

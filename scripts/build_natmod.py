@@ -20,6 +20,8 @@ from fetch_sources import fetch_sources
 PORT = ROOT / "ports" / "natmod"
 MODULE = ROOT / "usermod_tinyprop"
 OUT = BUILD / "natmod"
+# Not a .py: who takes the folder as it is gets along without, importing `_tinyprop.mpy` itself.
+LOADER = "_tinyprop.loader"
 # Architecture -> the group of setup_env.py that brings its compiler.
 ARCHS = {
     "x64": "build",
@@ -73,7 +75,7 @@ def compile_package(folder):
 def write_package(folder, modules, package):
     """package.json: the loader, the native modules {architecture: file}, the Python package."""
     version = json.loads((PACKAGE / "package.json").read_text())["version"]
-    urls = [["_tinyprop.py", f"{package}loader.py"]]
+    urls = [["_tinyprop.py", f"{package}{LOADER}"]]
     urls += [[f"_tinyprop_{arch}.mpy", name] for arch, name in modules.items()]
     for path in sorted((folder / package / "tinyprop").iterdir()):
         urls.append([f"tinyprop/{path.name}", f"{package}tinyprop/{path.name}"])
@@ -96,7 +98,7 @@ def build_natmod(arch):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy2(build / "_tinyprop.native.mpy", folder / "_tinyprop.new")
         os.replace(folder / "_tinyprop.new", folder / "_tinyprop.mpy")
-        shutil.copy2(PORT / "loader.py", folder)
+        shutil.copy2(PORT / "loader.py", folder / LOADER)
         compile_package(folder / "tinyprop")
         total = write_package(folder, {arch: "_tinyprop.mpy"}, "")
     size = (folder / "_tinyprop.mpy").stat().st_size
