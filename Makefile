@@ -25,11 +25,11 @@ repl: build  ## Open a prompt with tinyprop imported as tp
 firmware:  ## Build a board's firmware: make firmware PORT=rp2 BOARD=RPI_PICO
 	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD)
 
-natmod:  ## Build the native module: make natmod ARCH=x64
+natmod:  ## Build the native module: make natmod ARCH=x64, or all
 	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64)
 
-sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO
-	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO)
+sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO (QEMU: ICOUNT=1)
+	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO) $(if $(ICOUNT),--icount)
 
 test: setup build build-asan  ## Set up and build everything, then run all tests
 	@$(VENV)/python -m pytest host_tests
