@@ -26,6 +26,7 @@ THUMB = ARCHS[4:9]  # each of them runs what the ones before it run
 PROMPT_SECONDS = 4
 # Between two characters of an answer: erasing flash and collecting garbage take their time.
 ANSWER_SECONDS = 20
+WENT_AWAY = "went away (cable pulled, or board reset?)"
 ASK = """
 import sys
 i = sys.implementation
@@ -101,6 +102,8 @@ class Board:
 
     def __init__(self, port, link="mpremote"):
         self.port = port
+        if link == "ampy":
+            Board(port).close()  # sees sooner than ampy that no board is there
         with self.watched(opening=True):
             self.link = LINKS[link](port)
         try:
@@ -128,8 +131,8 @@ class Board:
         except (TransportError, PyboardError, OSError, struct.error, termios.error) as e:
             if opening:
                 raise BoardError(why_closed(self.port)) from None
-            if not os.path.exists(self.port) or isinstance(e, (OSError, termios.error)):
-                raise Gone(f"{self.port} went away (cable pulled, or board reset?)") from None
+            if is_missing(self.port) or isinstance(e, (OSError, termios.error)):
+                raise Gone(f"{self.port} {WENT_AWAY}") from None
             if entering:
                 raise BoardError(
                     f"{self.port} does not answer: no MicroPython there, or its program cannot "
@@ -185,8 +188,15 @@ def users_of(port):
     return " and ".join(dict.fromkeys(names))
 
 
+def is_missing(port):
+    """Is a port's device not there? An address (socket://...) may be, as far as we know."""
+    return "://" not in port and not os.path.exists(port)
+
+
 def why_closed(port):
     """Why a port could not be opened."""
+    if "://" in port:
+        return f"nothing answers at {port}"
     try:
         kind = os.stat(port).st_mode
     except OSError:
@@ -226,7 +236,7 @@ def only_port(devices=()):
         raise no_board()
     if len(ports) > 1:
         raise BoardError(f"{len(ports)} serial ports, choose with DEVICE=: {', '.join(ports)}")
-    if not os.path.exists(ports[0]):
+    if is_missing(ports[0]):
         raise BoardError(why_closed(ports[0]))
     return ports[0]
 

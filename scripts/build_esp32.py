@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import struct
-import sys
 import time
 from pathlib import Path
 
@@ -31,6 +30,7 @@ BOARDS = {
 }
 # Where in flash the chip's ROM looks for the boot loader, with which the image begins.
 OFFSETS = {"esp32": 0x1000, "esp32s2": 0x1000, "esp32s3": 0, "esp32c3": 0, "esp32c6": 0}
+TABLE = 0x8000  # where the partition table lies
 CHIP_IDS = {0: "esp32", 2: "esp32s2", 9: "esp32s3", 5: "esp32c3", 13: "esp32c6"}
 # Libraries of MicroPython's lib/ that the port needs, and a file that shows they are there.
 LIBRARIES = {
@@ -155,7 +155,7 @@ def read_partitions(text, first=0x9000):
 def check_partitions(text, application, flash):
     """Does an application of so many bytes fit, and the whole table the flash? Says what is left.
 
-    Returns (bytes of the application's partition, bytes of the file system).
+    Returns (start and size of the application's partition, size of the file system).
     """
     rows = read_partitions(text)
     programs = [row for row in rows if row[1] in ("app", "0")]
@@ -176,20 +176,39 @@ def check_partitions(text, application, flash):
         f"The application takes {application:,} of the {room:,} bytes of its partition "
         f"({room - application:,} free); {files:,} bytes are for files"
     )
-    return room, files
+    return programs[0][3], room, files
 
 
 def configured(sdkconfig):
     """(file of the partition table, bytes of flash) of a configured build."""
     values = dict(re.findall(r'^CONFIG_(\w+)="?([^"\n]*)"?$', sdkconfig.read_text(), re.M))
-    flash = read_number(values["ESPTOOLPY_FLASHSIZE"].rstrip("B"))
-    return values["PARTITION_TABLE_CUSTOM_FILENAME"], flash
+    names = ("PARTITION_TABLE_CUSTOM_FILENAME", "ESPTOOLPY_FLASHSIZE")
+    missing = [name for name in names if not values.get(name)]
+    if missing:
+        fail(f"{short(sdkconfig)} has no CONFIG_{missing[0]}")
+    return values[names[0]], read_number(values[names[1]].rstrip("B"))
+
+
+def combine(build, chip, start, target):
+    """Boot loader, partition table and application in one image, made in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(".new.bin")
+    command = [setup_env.PYTHON, "-m", "esptool", "--chip", chip, "merge-bin", "--output", new]
+    command += ["--target-offset", f"{OFFSETS[chip]:#x}"]
+    command += [f"{OFFSETS[chip]:#x}", build / "bootloader" / "bootloader.bin"]
+    command += [f"{TABLE:#x}", build / "partition_table" / "partition-table.bin"]
+    command += [f"{start:#x}", build / "micropython.bin"]
+    code, log = run_logged(command, build.name, 5)
+    if code != 0:
+        fail(f"combining {build.name} failed (full log: {short(log)})")
+    os.replace(new, target)
 
 
 def build_esp32(board):
     """Bring build/firmware/<board>/ up to date; returns the folder."""
     chip, _ = chip_and_offset(board)
     setup_env.require_build_tools()
+    setup_env.make_venv()  # esptool
     if any(c.isspace() for c in str(ROOT)):
         fail(f"ESP-IDF cannot build in a folder with a space in its name: {ROOT}")
     micropython = fetch_sources("unix")
@@ -209,17 +228,9 @@ def build_esp32(board):
             fail(f"building {build.name} failed (full log: {short(log)})")
         table, flash = configured(build / "sdkconfig")
         application = (build / "micropython.bin").stat().st_size
-        room, files = check_partitions((port / table).read_text(), application, flash)
+        start, room, files = check_partitions((port / table).read_text(), application, flash)
         folder = BUILD / "firmware" / board
-        folder.mkdir(parents=True, exist_ok=True)
-        combine = [sys.executable, "makeimg.py", build / "sdkconfig"]
-        combine += [build / "bootloader" / "bootloader.bin"]
-        combine += [build / "partition_table" / "partition-table.bin", build / "micropython.bin"]
-        combine += [folder / ".new.bin", build / "micropython.uf2"]
-        code, log = run_logged(combine, build.name, 5, cwd=port)
-        if code != 0:
-            fail(f"combining {build.name} failed (full log: {short(log)})")
-        os.replace(folder / ".new.bin", folder / "firmware.bin")
+        combine(build, chip, start, folder / "firmware.bin")
     cost = {"application": application, "partition": room, "files": files}
     (folder / "cost.json").write_text(json.dumps(cost) + "\n")
     say(f"{short(folder)}/firmware.bin is ready ({time.monotonic() - started:.1f} s)")

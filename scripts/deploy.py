@@ -14,6 +14,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -101,7 +102,8 @@ class Copy:
         self.part = target + PART
         self.data = Path(source).read_bytes()
         self.digest = hashlib.sha256(self.data).hexdigest()
-        self.there = 0  # bytes of it that the board has under the temporary name
+        # Bytes of it that the board has under the temporary name: before, and now.
+        self.there = self.safe = 0
 
     @property
     def name(self):
@@ -186,7 +188,7 @@ def survey(board, copies):
             continue
         size, digest = board.evaluate(f"_look({copy.part!r}, {len(copy.data)})")
         if digest and digest == hashlib.sha256(copy.data[:size]).hexdigest():
-            copy.there = size
+            copy.there = copy.safe = size
         elif size >= 0:  # of another file, or damaged
             board.run(f"os.remove({copy.part!r})")
         wanted.append(copy)
@@ -221,9 +223,9 @@ def send(board, copy, progress):
     board.run(f"_folders({copy.part!r})")
     if not copy.data:
         board.run(f"open({copy.part!r}, 'wb').close()")
-    at, chunk = copy.there, CHUNK
-    while at < len(copy.data):
-        piece = copy.data[at : at + chunk]
+    chunk = CHUNK
+    while copy.safe < len(copy.data):
+        piece = copy.data[copy.safe : copy.safe + chunk]
         text = base64.b64encode(piece).decode()
         try:
             board.run(f"_add({copy.part!r}, '{text}')")
@@ -233,8 +235,8 @@ def send(board, copy, progress):
             chunk //= 2  # little memory left there
             board.run("gc.collect()")
             continue
-        at += len(piece)
-        progress(copy, at)
+        copy.safe += len(piece)
+        progress(copy)
     size, digest = board.evaluate(f"_look({copy.part!r}, {len(copy.data)})")
     if (size, digest) != (len(copy.data), copy.digest):
         board.run(f"os.remove({copy.part!r})")
@@ -243,18 +245,13 @@ def send(board, copy, progress):
         )
 
 
-def show_progress(copy, at):
+def show_progress(copy):
     if sys.stdout.isatty():
-        percent = 100 * at // len(copy.data)
-        print(f"\r  {copy.target} {percent:3d} %", end="\r" if at == len(copy.data) else "")
-        sys.stdout.flush()
+        percent = 100 * copy.safe // len(copy.data)
+        print(f"\r  {copy.target} {percent:3d} %", end="\r" if percent == 100 else "", flush=True)
 
 
-def no_progress(copy, at):
-    pass
-
-
-def copy_all(board, copies, progress=no_progress):
+def copy_all(board, copies, progress=show_progress):
     """Copy what the board has not yet; all files get their names at the end."""
     try:
         board.run(ON_BOARD)
@@ -270,9 +267,9 @@ def copy_all(board, copies, progress=no_progress):
             went_on = f", continued at {copy.there:,}" if copy.there else ""
             say(f"  {copy.target} {len(copy.data):,} bytes{went_on}")
     except Gone as e:
-        done = sum(len(c.data) for c in sent[:-1])
+        safe = sum(copy.safe for copy in wanted)
         raise Gone(
-            f"{e} in the middle of the copy ({done:,} bytes were safe): nothing was installed; "
+            f"{e} in the middle of the copy, {safe:,} bytes are there: nothing was installed; "
             "connect it and run the same command again to go on"
         ) from None
     except Fault as e:
@@ -312,10 +309,10 @@ def deploy(arguments):
                 say(f"  would copy {short(copy.source)} to {copy.target}, {size}")
             return
         started = time.monotonic()
-        wanted = copy_all(board, [*module, *copies], show_progress)
+        wanted = copy_all(board, [*module, *copies])
         count = sum(len(copy.data) - copy.there for copy in wanted)
         seconds = time.monotonic() - started
-        say(f"{len(wanted)} files copied, {count:,} bytes in {seconds:.1f} s, checked by SHA-256")
+        say(f"{len(wanted)} files copied: {count:,} bytes in {seconds:.1f} s, checked by SHA-256")
         if module:
             try:
                 version = board.run("import tinyprop\nprint(tinyprop.__version__)").decode()
@@ -336,19 +333,25 @@ def list_boards(arguments):
         board.close()
         say(str(board))
     for reason in silent:
-        say(f"(not usable: {reason})")
+        say(f"(not a board: {reason})")
     drives = flash.find_drives()
     for drive in drives:
         say(f"{drive}: {flash.drive_chip(drive)} in its USB boot loader, ready for make flash")
     if not found and not drives:
-        raise boards.no_board()
+        raise BoardError("none of them is a board") if silent else boards.no_board()
 
 
 def monitor(arguments):
     """mpremote's terminal; where no one types, the board's output until Ctrl-C."""
     port = boards.only_port(arguments.device)
     if sys.stdin.isatty():
-        return subprocess.call([sys.executable, "-m", "mpremote", "connect", port, "repl"])
+        command = [sys.executable, "-m", "mpremote", "connect", port, "repl"]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        if done.returncode and not os.path.exists(port):
+            raise Gone(f"{port} {boards.WENT_AWAY}")
+        if done.returncode:
+            raise BoardError((done.stderr.strip() or boards.why_closed(port)).splitlines()[-1])
+        return
     try:
         board = serial.Serial(port, exclusive=True)
     except OSError:
@@ -362,7 +365,7 @@ def monitor(arguments):
         except KeyboardInterrupt:
             say("")
         except OSError:
-            raise Gone(f"{port} went away (cable pulled, or board reset?)") from None
+            raise Gone(f"{port} {boards.WENT_AWAY}") from None
 
 
 def make_parser():

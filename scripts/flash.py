@@ -121,7 +121,9 @@ def to_boot_loader(arguments, path, chip):
     say(str(board))
     try:
         if board.platform != "rp2":
-            raise BoardError(f"{board} has no USB boot loader that takes UF2 files")
+            raise BoardError(
+                f"{board.port} ({board.machine}) has no boot loader that takes UF2 files"
+            )
         there = "RP2350" if "RP2350" in board.machine else "RP2040"
         check_chip(path, chip, there, f"{board.port} ({board.machine})")
         if arguments.dry_run:
