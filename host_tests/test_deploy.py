@@ -34,7 +34,7 @@ import sim_rp2  # noqa: E402
 
 DIGITS = ROOT / "examples" / "digits"
 XOR = ROOT / "examples" / "xor.py"
-PATTERN = b"".join(hashlib.sha256(bytes([i & 255, i >> 8])).digest() for i in range(3000))
+PATTERN = b"".join(hashlib.sha256(bytes([i & 255, i >> 8])).digest() for i in range(2000))
 
 
 def start(*words, **more):
@@ -121,10 +121,10 @@ def stock(stock_image, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(firmware, tools, tmp_path_factory):  # noqa: F811
-    """The port of one with tinyprop, which has a file system of 96 kB at /small, too."""
+    """The port of one with tinyprop, which has a file system of 40 kB at /small, too."""
     chip = tmp_path_factory.mktemp("ours") / "flash.bin"
     with sim_rp2.running(firmware / "firmware.bin", chip) as path:
-        on_board(path, RAM_DISK.replace("96", "384").replace('"/"', '"/small"'))
+        on_board(path, RAM_DISK.replace("96", "160").replace('"/"', '"/small"'))
         yield path
 
 
@@ -315,7 +315,7 @@ def test_little_memory_on_the_board_means_smaller_pieces(ours, tmp_path, monkeyp
 
 def test_full_file_system_is_seen_before_anything_is_written(ours, tmp_path):
     (tmp_path / "t_small.txt").write_text("fits")
-    (tmp_path / "t_large.bin").write_bytes(bytes(100_000))
+    (tmp_path / "t_large.bin").write_bytes(bytes(50_000))
     before = files(ours, "/small")
     line = refusal(
         "deploy",
@@ -326,13 +326,13 @@ def test_full_file_system_is_seen_before_anything_is_written(ours, tmp_path):
         "--device",
         ours,
     )
-    assert re.search(r"file system is full: 10\d,\d{3} bytes are needed, \d+,\d{3} are free", line)
+    assert re.search(r"file system is full: 5\d,\d{3} bytes are needed, \d+,\d{3} are free", line)
     assert files(ours, "/small") == before
 
 
 def test_file_system_that_fills_up_meanwhile_is_left_as_it_was(ours, tmp_path, monkeypatch):
     (tmp_path / "t_small.txt").write_text("fits")
-    (tmp_path / "t_large.bin").write_bytes(bytes(100_000))
+    (tmp_path / "t_large.bin").write_bytes(bytes(50_000))
     monkeypatch.setattr(deploy, "check_space", lambda board, copies: None)
     before = files(ours, "/small")
     words = [
@@ -440,7 +440,7 @@ def test_board_without_tinyprop_learns_after_one_command(stock):
 
 def native_module(folder, version=6, sub=3, arch="armv6m"):
     """A file with the head of a native module."""
-    path = folder / f"{arch}.mpy"
+    path = folder / f"{arch}-{version}-{sub}.mpy"
     path.write_bytes(bytes([ord("M"), version, sub | boards.ARCHS.index(arch) << 2, 31]) + b"\0")
     return path
 
@@ -547,7 +547,7 @@ def test_drive_is_found_and_a_wrong_chip_refused(drive, tmp_path, capsys):
 
 def test_damaged_and_foreign_files_are_refused(drive, tmp_path):
     uf2 = write_uf2(tmp_path / "t.uf2", PATTERN, lost=(7, 8))
-    assert "lacks 2 of its 375 blocks" in refused(["flash", "--firmware", uf2])
+    assert "lacks 2 of its 250 blocks" in refused(["flash", "--firmware", uf2])
     data = write_uf2(tmp_path / "t.uf2", PATTERN).read_bytes()
     uf2.write_bytes(data[:1000])
     assert "not a whole UF2 file" in refused(["flash", "--firmware", uf2])

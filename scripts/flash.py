@@ -246,23 +246,21 @@ def flash_esp32(arguments):
     if arguments.dry_run:
         say(f"  would run: {' '.join(['esptool', *command[3:]])}")
         return
-    lines = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    reason = "esptool failed"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
         try:
             for line in process.stdout:
-                lines.append(line.strip())
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                _, fatal, text = line.partition("fatal error occurred: ")
+                reason = text.strip() if fatal else reason
+                print(line, end="", flush=True)
         except KeyboardInterrupt:
             process.terminate()
-            lines.append("Ctrl-C")
+            reason = "interrupted by Ctrl-C"
     if process.returncode:
-        reason = next((t for t in reversed(lines) if "error" in t.lower() or t == "Ctrl-C"), "")
         raise BoardError(
-            f"{port} was not flashed: {reason or lines[-1:] or 'esptool failed'} (hold BOOT while "
-            "pressing RESET and run the same command again)"
+            f"flashing {port} did not come to its end: {reason} (nothing is lost: hold BOOT while "
+            "you press RESET, and run the same command again)"
         )
     say_what_came_back()
 
