@@ -565,6 +565,27 @@ def test_drive_that_does_not_take_the_firmware_is_an_error(drive, tmp_path):
     assert "the board did not take" in refused(["flash", "--firmware", uf2])
 
 
+def test_drive_that_goes_with_the_last_blocks_is_trusted_only_if_a_board_comes_back(
+    drive, stock, tmp_path, plugged_in, monkeypatch, capsys
+):
+    uf2 = write_uf2(tmp_path / "t.uf2", PATTERN)
+    info = (drive / flash.INFO).read_text()
+
+    def restart(file):
+        (drive / flash.INFO).unlink()
+        plugged_in(*ports)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(flash, "RETURN_SECONDS", 0)
+    monkeypatch.setattr(flash.os, "fsync", restart)
+    ports = []
+    assert "no board came back: plug the board in" in refused(["flash", "--firmware", uf2])
+    (drive / flash.INFO).write_text(info)
+    ports = [stock]
+    deploy.main(["flash", "--firmware", str(uf2)])
+    assert f"{stock}: Raspberry Pi Pico" in capsys.readouterr().out
+
+
 def test_unknown_and_several_drives_are_refused(drive, tmp_path, monkeypatch):
     uf2 = write_uf2(tmp_path / "t.uf2", PATTERN)
     second = make_drive(tmp_path / "second", "SAMD21G18A-Feather-v0")
@@ -640,6 +661,21 @@ def test_flashing_a_running_board_keeps_its_files_and_survives_an_interruption(
 
 
 # --- Watching a board ---
+
+
+def test_reset_starts_what_was_copied(stock_image, tmp_path):
+    main = tmp_path / "main.py"
+    main.write_text("import time\nwhile True:\n    print('running')\n    time.sleep(0.1)\n")
+    chip = tmp_path / "flash.bin"
+    with sim_rp2.running(stock_image, chip) as port:
+        out = succeed("deploy", main, "--module", "no", "--reset", "--device", port)
+        assert "The board starts anew" in out
+        time.sleep(0.5)
+        process = start("monitor", "--device", port)
+        assert "Output of" in process.stdout.readline()
+        assert "running" in process.stdout.readline() + process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 def test_monitor_shows_output_and_ends_with_ctrl_c(stock):

@@ -27,6 +27,8 @@ PROMPT_SECONDS = 4
 # Between two characters of an answer: erasing flash and collecting garbage take their time.
 ANSWER_SECONDS = 20
 WENT_AWAY = "went away (cable pulled, or board reset?)"
+# Before code that ends the connection, so that the answer to its receipt still gets out.
+AFTER_ANSWER = "import machine, time\ntime.sleep_ms(100)\n"
 ASK = """
 import sys
 i = sys.implementation

@@ -13,7 +13,6 @@ import argparse
 import base64
 import contextlib
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -172,8 +171,8 @@ def module_copies(board, dry_run):
         return []
     folder = build_natmod.build_natmod(arch)
     library = next((p for p in board.evaluate("__import__('sys').path") if p.endswith("/lib")), "")
-    listed = json.loads((folder / "package.json").read_text())["urls"]
-    return [Copy(folder / path, f"{library or '/lib'}/{target}") for target, path in listed]
+    found = sorted(p for p in folder.rglob("*") if p.suffix in (".mpy", ".py"))
+    return [Copy(p, f"{library or '/lib'}/{p.relative_to(folder).as_posix()}") for p in found]
 
 
 def survey(board, copies):
@@ -320,7 +319,7 @@ def deploy(arguments):
                 raise BoardError(f"tinyprop is installed, but the board cannot use it: {e}") from e
             say(f"The board has tinyprop {version.strip()} now")
         if arguments.reset:
-            board.start("import machine\nmachine.reset()")
+            board.start(boards.AFTER_ANSWER + "machine.reset()")
             say("The board starts anew")
     finally:
         board.close()

@@ -24,6 +24,7 @@ INFO = "INFO_UF2.TXT"
 LABELS = ("RPI-RP2", "RP2350")
 DRIVE_SECONDS = 20  # until a drive has appeared, or has taken the firmware
 RETURN_SECONDS = 10  # until the board is back as a serial port
+AGAIN = "plug the board in with BOOTSEL held and run the same command again"
 # Board-ID of a drive -> (chip, the board if none is named).
 DRIVES = {"RPI-RP2": ("RP2040", "RPI_PICO"), "RP2350": ("RP2350", "RPI_PICO2")}
 # UF2 family -> chip.
@@ -130,7 +131,7 @@ def to_boot_loader(arguments, path, chip):
             say(f"  would send {board.port} into its boot loader and copy {short(path)} there")
             return None
         say("Sending the board into its boot loader ...")
-        board.start("import machine\nmachine.bootloader()")
+        board.start(boards.AFTER_ANSWER + "machine.bootloader()")
     finally:
         board.close()
     drives = wait_for(lambda: named_drive(arguments.drive), DRIVE_SECONDS)
@@ -151,7 +152,8 @@ def copy_uf2(path, drive):
     """Write the file to the drive; the board restarts with it when the last block is there.
 
     The boot ROM takes the blocks as they come and goes away after the last one, so there is no
-    name to rename, and an error at the very end may only mean that it was quick.
+    name to rename, and an error at the very end may only mean that it was quick. Returns whether
+    there was none.
     """
     data, written = path.read_bytes(), 0
     try:
@@ -159,36 +161,39 @@ def copy_uf2(path, drive):
             while written < len(data):
                 written += f.write(data[written : written + 65536])
             os.fsync(f.fileno())
+        sure = True
     except (OSError, KeyboardInterrupt) as e:
+        sure = False
         if written < len(data) or isinstance(e, KeyboardInterrupt):
             reason = e.strerror if isinstance(e, OSError) else "Ctrl-C"
             raise BoardError(
                 f"flashing was interrupted after {written:,} of {len(data):,} bytes ({reason}): "
-                "plug the board in with BOOTSEL held and run the same command again"
+                f"{AGAIN}"
             ) from None
     if not wait_for(lambda: not (drive / INFO).exists(), DRIVE_SECONDS):
         raise BoardError(f"{drive} is still there: the board did not take {short(path)}")
+    return sure
 
 
-def say_what_came_back(ports_before=()):
-    """Ask the flashed board, where its serial port appears, what it is now."""
+def what_came_back(ports):
+    """Ask the flashed board what it is now, when it is there; `ports()` are where it may be."""
 
     def back():
-        found, _ = boards.ask_all(p for p in boards.serial_ports() if p not in ports_before)
+        found, _ = boards.ask_all(ports())
         for board in found:
             board.close()
         return found
 
-    for board in wait_for(back, RETURN_SECONDS) if boards.serial_ports() else []:
-        say(f"Now: {board}")
+    return wait_for(back, RETURN_SECONDS)
 
 
 def flash_uf2(arguments):
-    drives = named_drive(arguments.drive)
+    named = arguments.drive
+    drives = named_drive(named)
     if len(drives) > 1:
         names = ", ".join(map(str, drives))
         raise BoardError(f"{len(drives)} boot loader drives, choose with DRIVE=: {names}")
-    if not drives and not arguments.drive and not arguments.device and unmounted_drive():
+    if not drives and not named and not arguments.device and unmounted_drive():
         raise BoardError(not_mounted())
     known = DRIVES.get(drive_id(drives[0])) if drives else None
     board = arguments.board or (known[1] if known else None)
@@ -211,11 +216,18 @@ def flash_uf2(arguments):
     if arguments.dry_run:
         say(f"  would copy {short(path)} to {drive}")
         return
-    ports = boards.serial_ports()
+    before = boards.serial_ports()
     say(f"Copying {short(path)} to {drive} ...")
-    copy_uf2(path, drive)
+    sure = copy_uf2(path, drive)
+    # A drive that had to be named is an emulated board's, whose port nobody lists.
+    new = what_came_back(lambda: set(boards.serial_ports()) - set(before)) if not named else []
+    if not sure and not new:
+        raise BoardError(
+            f"{drive} went away with the last blocks, and no board came back: {AGAIN}"
+        )
     say(f"The board took the firmware ({chip}) and starts with it")
-    say_what_came_back(ports)
+    for board in new:
+        say(str(board))
 
 
 # ESP32.
@@ -262,7 +274,8 @@ def flash_esp32(arguments):
             f"flashing {port} did not come to its end: {reason} (nothing is lost: hold BOOT while "
             "you press RESET, and run the same command again)"
         )
-    say_what_came_back()
+    for asked in what_came_back(lambda: [port]) if "://" not in port else []:
+        say(str(asked))
 
 
 def flash(arguments):
