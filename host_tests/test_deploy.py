@@ -246,7 +246,7 @@ def test_only_what_changed_is_copied_and_replaces_the_old(ours, tmp_path):
         changing.write_text(text)
         out = succeed("deploy", changing, staying, "--device", ours)
         assert files(ours)["/t_new.txt"] == as_sent(text.encode())
-    assert "1 files copied" in out and "/t_same.txt is there already" in out
+    assert "1 file copied" in out and "/t_same.txt is there already" in out
     assert not [name for name in files(ours) if name.endswith(".part")]
 
 
@@ -355,7 +355,7 @@ def test_file_system_that_fills_up_meanwhile_is_left_as_it_was(ours, tmp_path, m
 def test_board_without_a_file_system_says_so_until_it_has_one(qemu):
     assert "has no file system to copy to" in refusal("deploy", XOR, "--device", qemu)
     on_board(qemu, RAM_DISK)
-    assert "1 files copied" in succeed("deploy", XOR, "--device", qemu)
+    assert "1 file copied" in succeed("deploy", XOR, "--device", qemu)
     assert files(qemu) == {"/xor.py": as_sent(XOR.read_bytes())}
 
 
@@ -493,7 +493,7 @@ def test_board_that_no_native_module_fits_is_told_what_to_do(stock_image, tmp_pa
         line = refusal("deploy", XOR, "--device", port)
         assert "no native module for x86: flash a firmware with tinyprop" in line
         assert "MODULE=no" in line
-        assert "1 files copied" in succeed("deploy", XOR, "--module", "no", "--device", port)
+        assert "1 file copied" in succeed("deploy", XOR, "--module", "no", "--device", port)
 
 
 def test_every_native_module_has_boards_that_take_it():

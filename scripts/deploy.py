@@ -311,7 +311,8 @@ def deploy(arguments):
         wanted = copy_all(board, [*module, *copies])
         count = sum(len(copy.data) - copy.there for copy in wanted)
         seconds = time.monotonic() - started
-        say(f"{len(wanted)} files copied: {count:,} bytes in {seconds:.1f} s, checked by SHA-256")
+        files = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
+        say(f"{files} copied: {count:,} bytes in {seconds:.1f} s, checked by SHA-256")
         if module:
             try:
                 version = board.run("import tinyprop\nprint(tinyprop.__version__)").decode()

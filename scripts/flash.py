@@ -68,8 +68,6 @@ def mounted():
     with contextlib.suppress(OSError), open("/proc/mounts") as f:
         lines = [line.split() for line in f]
         return [p[1].replace("\\040", " ") for p in lines if p[2] in ("vfat", "msdos", "fuseblk")]
-    if os.name == "nt":
-        return [f"{letter}:\\" for letter in "DEFGHIJKLMNOPQRSTUVWXYZ"]
     return glob.glob("/Volumes/*")
 
 
