@@ -545,6 +545,15 @@ def test_drive_is_found_and_a_wrong_chip_refused(drive, tmp_path, capsys):
     assert [p.name for p in drive.iterdir()] == ["INFO_UF2.TXT"]
 
 
+def test_named_port_is_flashed_whatever_drive_is_there(drive, stock, tmp_path, capsys):
+    words = ["flash", "--dry-run", "--firmware", str(write_uf2(tmp_path / "t.uf2", PATTERN))]
+    deploy.main([*words, "--device", stock])
+    assert f"would send {stock} into its boot loader" in capsys.readouterr().out
+    # After an interruption the port is gone, and the drive is the board's.
+    deploy.main([*words, "--device", "/dev/pts/gone"])
+    assert f"would copy {tmp_path / 't.uf2'} to {drive}" in capsys.readouterr().out
+
+
 def test_damaged_and_foreign_files_are_refused(drive, tmp_path):
     uf2 = write_uf2(tmp_path / "t.uf2", PATTERN, lost=(7, 8))
     assert "lacks 2 of its 250 blocks" in refused(["flash", "--firmware", uf2])

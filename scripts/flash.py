@@ -128,11 +128,16 @@ def to_boot_loader(arguments, path, chip):
         if arguments.dry_run:
             say(f"  would send {board.port} into its boot loader and copy {short(path)} there")
             return None
+        others = find_drives()
         say("Sending the board into its boot loader ...")
         board.start(boards.AFTER_ANSWER + "machine.bootloader()")
     finally:
         board.close()
-    drives = wait_for(lambda: named_drive(arguments.drive), DRIVE_SECONDS)
+
+    def new_drives():
+        return [d for d in named_drive(arguments.drive) if arguments.drive or d not in others]
+
+    drives = wait_for(new_drives, DRIVE_SECONDS)
     if drives:
         return drives[0]
     raise BoardError(not_mounted() or "the boot loader's drive did not appear: is it mounted?")
@@ -187,11 +192,13 @@ def what_came_back(ports):
 
 def flash_uf2(arguments):
     named = arguments.drive
-    drives = named_drive(named)
+    # A port that is there is meant, whatever other board waits in its boot loader.
+    running = any(not boards.is_missing(port) for port in arguments.device)
+    drives = [] if running and not named else named_drive(named)
     if len(drives) > 1:
         names = ", ".join(map(str, drives))
         raise BoardError(f"{len(drives)} boot loader drives, choose with DRIVE=: {names}")
-    if not drives and not named and not arguments.device and unmounted_drive():
+    if not drives and not named and not running and unmounted_drive():
         raise BoardError(not_mounted())
     known = DRIVES.get(drive_id(drives[0])) if drives else None
     board = arguments.board or (known[1] if known else None)
