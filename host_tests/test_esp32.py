@@ -273,6 +273,17 @@ def test_recipe_tells_idf_what_micropython_needs_and_combines_the_result(recipe,
     assert info.stdout.count("(valid)") == 2
 
 
+@pytest.mark.parametrize("chip, begin", [("esp32", 0x1000), ("esp32s2", 0x1000), ("esp32s3", 0)])
+def test_image_begins_with_the_boot_loader_wherever_that_lies(recipe, images, chip, begin):
+    build = recipe()
+    target = build / "image.bin"
+    build_esp32.combine(build / "esp32-ESP32_GENERIC_C3", chip, 0x10000, target)
+    image, boot = target.read_bytes(), (images / "boot.bin").read_bytes()
+    assert image[: len(boot)] == boot
+    assert image[0x8000 - begin :][:192] == bytes(range(192))
+    assert image[0x10000 - begin :] == (images / "app.bin").read_bytes()
+
+
 def test_firmware_that_does_not_fit_its_flash_leaves_the_old_one(recipe, tmp_path):
     firmware = recipe() / "firmware" / "ESP32_GENERIC_C3" / "firmware.bin"
     firmware.write_bytes(b"old")
