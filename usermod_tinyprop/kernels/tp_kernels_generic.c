@@ -37,10 +37,11 @@ void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size
 
 static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
     float s[4];
+    const float *end = w + n;
     for (size_t j = 0; j < 4; j++) {
         float lane = 0.0f;
-        for (size_t i = j; i < n; i += 4) {
-            lane += w[i] * x[i];
+        for (const float *p = w + j, *q = x + j; p < end; p += 4, q += 4) {
+            lane += *p * *q;
         }
         s[j] = lane;
     }
