@@ -96,56 +96,58 @@ class _Layer:
     before."""
 
     _kind = 0
+    _flat = False  # 1D: works on (steps, channels) as maps of height 1
     units = 1
     activation = "linear"
     init = "auto"
-    trainable = False
-    external = False
+    trainable = external = False
     slope = 0.0
     kernel = strides = (0, 0)
     padding = "valid"
     select = "elements"
-    other = None
-    after = None
+    other = after = None
 
-    def _activate(self, activation, slope):
-        _choice("activation", activation, _ACTIVATIONS + ("softmax",))
-        self.activation = activation
-        self.slope = slope
-
-    def _weights(self, activation, init, trainable, slope, after, external):
-        self._activate(activation or "linear", slope)
+    def _set(
+        self,
+        activation="linear",
+        init="auto",
+        trainable=True,
+        slope=0.01,
+        select="elements",
+        after=None,
+        external=False,
+    ):
+        self.activation = activation or "linear"
+        _choice("activation", self.activation, _ACTIVATIONS + ("softmax",))
         _choice("init", init, _INITS)
+        _choice("select", select, _SELECTS)
         if isinstance(trainable, bool) or not isinstance(trainable, int):
             _choice("trainable", trainable, _TRAINABLE)
         self.init = init
         self.trainable = trainable
+        self.slope = slope
+        self.select = select
         self.after = after
         self.external = external
 
     def _window(self, kernel, strides, padding):
-        """1D layers work on (steps, channels) as maps of height 1."""
         _choice("padding", padding, _PADDINGS)
-        flat = isinstance(self, _Flat)
-        self.kernel = (
-            (1, _pair("kernel_size", kernel)[1]) if flat else _pair("kernel_size", kernel)
-        )
-        self.strides = (1, _pair("strides", strides)[1]) if flat else _pair("strides", strides)
+        kernel, strides = _pair("kernel_size", kernel), _pair("strides", strides)
+        if self._flat:
+            kernel, strides = (1, kernel[1]), (1, strides[1])
+        self.kernel = kernel
+        self.strides = strides
         self.padding = padding
 
     def __repr__(self):
         text = type(self).__name__ + "("
-        if self._kind == _CONV:
+        if self._kind < _DEPTHWISE:
             text += "%r, " % self.units
         if self.kernel[0]:
             text += "%r, strides=%r, padding=%r, " % (self.kernel, self.strides, self.padding)
-        if self.activation != "linear":
+        if self.activation != "linear" or self._kind == _DENSE:
             text += "activation=%r, " % self.activation
         return text.rstrip(", ") + ")"
-
-
-class _Flat:
-    pass
 
 
 class Dense(_Layer):
@@ -161,21 +163,9 @@ class Dense(_Layer):
 
     _kind = _DENSE
 
-    def __init__(
-        self,
-        units,
-        activation="linear",
-        init="auto",
-        trainable=True,
-        slope=0.01,
-        after=None,
-        external=False,
-    ):
+    def __init__(self, units, *rest, **options):
         self.units = units
-        self._weights(activation, init, trainable, slope, after, external)
-
-    def __repr__(self):
-        return "Dense(%r, activation=%r)" % (self.units, self.activation)
+        self._set(*rest, **options)
 
 
 class Conv2D(_Layer):
@@ -188,29 +178,16 @@ class Conv2D(_Layer):
 
     _kind = _CONV
 
-    def __init__(
-        self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        activation="linear",
-        init="auto",
-        trainable=True,
-        slope=0.01,
-        select="elements",
-        after=None,
-        external=False,
-    ):
-        _choice("select", select, _SELECTS)
+    def __init__(self, filters, kernel_size, strides=1, padding="valid", *rest, **options):
         self.units = filters
-        self.select = select
         self._window(kernel_size, strides, padding)
-        self._weights(activation, init, trainable, slope, after, external)
+        self._set(*rest, **options)
 
 
-class Conv1D(Conv2D, _Flat):
+class Conv1D(Conv2D):
     """Conv1D(filters, kernel_size, ...): as Conv2D, along samples of (steps, channels)."""
+
+    _flat = True
 
 
 class DepthwiseConv2D(Conv2D):
@@ -219,19 +196,19 @@ class DepthwiseConv2D(Conv2D):
 
     _kind = _DEPTHWISE
 
-    def __init__(self, kernel_size, strides=1, padding="valid", depth_multiplier=1, **rest):
-        super().__init__(depth_multiplier, kernel_size, strides, padding, **rest)
+    def __init__(
+        self, kernel_size, strides=1, padding="valid", depth_multiplier=1, *rest, **options
+    ):
+        super().__init__(depth_multiplier, kernel_size, strides, padding, *rest, **options)
 
 
-class BatchNormalization(Conv2D):
+class BatchNormalization(DepthwiseConv2D):
     """BatchNormalization(gamma=None, beta=None, moving_mean=None, moving_variance=None,
     epsilon=0.001, trainable=True, after=None, external=False): per channel x * scale + shift.
 
     Samples come one by one, so nothing is averaged over a batch: the moments of a trained network
     are folded into scale and shift here, and these are what trains.
     """
-
-    _kind = _DEPTHWISE
 
     def __init__(
         self,
@@ -240,11 +217,9 @@ class BatchNormalization(Conv2D):
         moving_mean=None,
         moving_variance=None,
         epsilon=0.001,
-        trainable=True,
-        after=None,
-        external=False,
+        **options,
     ):
-        super().__init__(1, 1, init="ones", trainable=trainable, after=after, external=external)
+        super().__init__(1, init="ones", **options)
         self.moments = (gamma, beta, moving_mean, moving_variance, epsilon)
 
     def _start(self, w, b):
@@ -256,9 +231,6 @@ class BatchNormalization(Conv2D):
                 scale /= (variance[c] + epsilon) ** 0.5
             w[c] = scale
             b[c] = (0.0 if beta is None else beta[c]) - (0.0 if mean is None else mean[c] * scale)
-
-    def __repr__(self):
-        return "BatchNormalization()"
 
 
 class MaxPooling2D(_Layer):
@@ -279,12 +251,16 @@ class AveragePooling2D(MaxPooling2D):
     _kind = _AVERAGE
 
 
-class MaxPooling1D(MaxPooling2D, _Flat):
+class MaxPooling1D(MaxPooling2D):
     """As MaxPooling2D, along (steps, channels)."""
 
+    _flat = True
 
-class AveragePooling1D(AveragePooling2D, _Flat):
+
+class AveragePooling1D(AveragePooling2D):
     """As AveragePooling2D, along (steps, channels)."""
+
+    _flat = True
 
 
 class GlobalMaxPooling2D(_Layer):
@@ -313,18 +289,18 @@ class Add(_Layer):
     _kind = _ADD
 
     def __init__(self, other, activation="linear", slope=0.01, after=None):
-        self._activate(activation, slope)
+        self._set(activation, trainable=False, slope=slope, after=after)
         self.other = other
-        self.after = after
 
 
 class Dropout(_Layer):
-    """Dropout(rate): while training each value is 0 with this probability, else / (1 - rate)."""
+    """Dropout(rate, after=None): while training each value is 0 with this probability, else
+    / (1 - rate)."""
 
     _kind = _DROPOUT
 
     def __init__(self, rate, after=None):
-        self.slope = self.rate = rate
+        self.slope = rate
         self.after = after
 
 
@@ -371,10 +347,10 @@ def _out_shape(layer, shape, name):
                 "%stakes a vector, gets shape %r: put Flatten() before it" % (name, shape)
             )
         return (layer.units,)
-    wanted = 2 if isinstance(layer, _Flat) else 3
-    whole = not layer.kernel[0]
-    if kind >= _ADD or (isinstance(layer, BatchNormalization)):
+    if kind >= _ADD or isinstance(layer, BatchNormalization):
         return shape
+    wanted = 2 if layer._flat else 3
+    whole = not layer.kernel[0]
     if len(shape) != wanted and not (whole and len(shape) == 2):
         text = "(steps, channels)" if wanted == 2 else "(height, width, channels)"
         raise ValueError("%stakes %s, gets shape %r" % (name, text, shape))
@@ -385,17 +361,17 @@ def _out_shape(layer, shape, name):
         channels *= layer.units
     if whole:
         return (channels,)
-    sides = []
-    for size, k, stride in zip(
-        shape[:-1], layer.kernel[-len(shape) + 1 :], layer.strides[-len(shape) + 1 :]
-    ):
+    sides = ()
+    for i in range(wanted - 1):
+        size, k, stride = (v[i + 1 - wanted] for v in (shape[:-1], layer.kernel, layer.strides))
         if layer.padding == "same":
-            sides.append(-(-size // stride))
+            size += stride - 1
         elif k > size:
             raise ValueError("%skernel_size %d, the map has %d" % (name, k, size))
         else:
-            sides.append((size - k) // stride + 1)
-    return tuple(sides) + (channels,)
+            size += stride - k
+        sides += (size // stride,)
+    return sides + (channels,)
 
 
 def _name(i, layer):
@@ -524,46 +500,31 @@ def restored_layers(model):
             shape = (n_in // k, k)
         layers = [Input(shape, scale[0], scale[1])]
     places, maps = [], [layers[0]]
+    kinds = (Dense, Conv2D, DepthwiseConv2D, MaxPooling2D, AveragePooling2D, Add, Dropout)
     for r in range(n):
         y = model.layer(r)
-        kind, activation, init, trainable, slope = y[:5]
-        source, other, first = y[11], y[12], y[13]
+        kind, source = y[0], y[11]
         after = None if source == r else maps[source]
-        activation = _ACTIVATIONS[activation]
-        trainable = first if trainable == 2 and first < y[17] else _TRAINABLE[trainable]
-        weights = dict(
-            init=_INITS[init], trainable=trainable, slope=slope, external=bool(y[14] & 32)
-        )
-        kernel, strides = y[5:7], y[7:9]
-        window = dict(strides=strides, padding=_PADDINGS[y[9]], after=after)
-        if kind == _DENSE:
-            q = model.layer(source - 1)[15:17] if source else info[9:11]
-            if q[0] * q[1] > 1 or (not source and len(shape) > 1):
-                layers.append(Flatten(after))
-                after = None
-            layer = Dense(y[17], activation, after=after, **weights)
-        elif kind == _CONV:
-            select = _SELECTS[y[10]]
-            layer = Conv2D(
-                y[17], kernel, activation=activation, select=select, **weights, **window
-            )
-        elif kind == _DEPTHWISE:
-            layer = DepthwiseConv2D(
-                kernel,
-                depth_multiplier=_units(model, y),
-                activation=activation,
-                select=_SELECTS[y[10]],
-                **weights,
-                **window,
-            )
-        elif kind == _ADD:
-            layer = Add(maps[other], activation, slope, after)
-        elif kind == _DROPOUT:
-            layer = Dropout(slope, after)
-        elif not kernel[0]:
-            layer = (GlobalMaxPooling2D, GlobalAveragePooling2D)[kind - _MAX](after)
-        else:
-            layer = (MaxPooling2D, AveragePooling2D)[kind - _MAX](kernel, **window)
+        before = model.layer(source - 1)[15:17] if source else (len(shape), 1)
+        if kind == _DENSE and before[0] * before[1] > 1:
+            layers.append(Flatten(after))
+            after = None
+        cls = kinds[kind - 1]
+        if not y[5]:
+            cls = {_MAX: GlobalMaxPooling2D, _AVERAGE: GlobalAveragePooling2D}.get(kind, cls)
+        layer = object.__new__(cls)
+        layer.units = _units(model, y)
+        layer.activation = _ACTIVATIONS[y[1]]
+        layer.init = _INITS[y[2]]
+        layer.trainable = y[13] if y[3] == 2 and y[13] < y[17] else _TRAINABLE[y[3]]
+        layer.slope = y[4]
+        layer.kernel = y[5:7]
+        layer.strides = y[7:9]
+        layer.padding = _PADDINGS[y[9]]
+        layer.select = _SELECTS[y[10]]
+        layer.other = maps[y[12]]
+        layer.after = after
+        layer.external = bool(y[14] & 32)
         places.append(len(layers))
         maps.append(layer)
         layers.append(layer)

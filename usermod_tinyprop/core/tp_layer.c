@@ -35,8 +35,7 @@ typedef struct {
 
 // Is leaving out zero inputs worth the index?
 static bool tp_skips_zeros(const tp_model_t *m, const float *x, uint32_t n) {
-    return m->zero_skip > 0 &&
-        (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
+    return m->zero_skip > 0 && (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
 }
 
 // `looks`: at the values of the source map.
