@@ -72,6 +72,11 @@ def _install(part, target):
         os.stat(part)
         os.remove(target)
         os.rename(part, target)
+    if target.endswith('/_tinyprop.mpy'):
+        try:
+            os.remove(target[:-3] + 'py')  # mip's loader, which would be found first
+        except OSError:
+            pass
 gc.collect()
 """
 # Is the module in the firmware? A native one has a file.
@@ -160,6 +165,8 @@ def module_copies(board, dry_run):
         say(f"The firmware has tinyprop {has}")
         return []
     arch = STAND_IN.get(board.arch, board.arch)
+    if arch == "armv7emsp" and "RP2350" in board.machine:
+        arch = "armv7emsp_softfp"  # its firmware passes floats in integer registers
     if arch not in build_natmod.ARCHS:
         raise BoardError(
             f"{board.port} has no tinyprop in its firmware, and there is no native module for "
