@@ -278,12 +278,12 @@ class Sequential:
 
     def bias(self, i):
         """b of layer i, a Tensor (units,) over the model."""
-        return self._m.bias(self._row(i))
+        return self._m.weights(self._row(i), 1)
 
     def output(self, i):
         """Activations of layer i after predict(), a Tensor (units,) over the model. After a
         training step they hold the errors that were kept."""
-        return self._m.output(self._row(i))
+        return self._m.weights(self._row(i), 2)
 
     def plan(self):
         """Bytes of the model: total and its parts, and persist, the size of a checkpoint."""

@@ -620,8 +620,10 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
 static mp_obj_t tpmod_model_counters(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     tp_macs_t dense = tp_dense_macs(m);
-    const uint64_t values[] = {m->seen, m->trained, m->skipped, m->waited, m->forward_macs,
-        tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
+    // The first five stand in the head in this order.
+    uint64_t values[] = {
+        0, 0, 0, 0, 0, tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
+    memcpy(values, &m->seen, 5 * sizeof(values[0]));
     return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_counters_obj, tpmod_model_counters);
@@ -651,33 +653,20 @@ static mp_obj_t tpmod_block_tensor(tpmod_model_t *self, const tp_model_t *m, con
     return tpmod_tensor_new(self->block, offset, TP_F32, ndim, dims);
 }
 
-static mp_obj_t tpmod_model_weights(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
+// weights(l, what=0) -> Tensor over the weights of layer l (what = 1: bias, 2: output)
+static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
+    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
     tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
+    uint32_t l = tpmod_layer_index(m, args[1]);
+    mp_int_t what = n_args > 2 ? mp_obj_get_int(args[2]) : 0;
     const tp_layer_t *layer = tp_model_layer(m, l);
     const uint32_t dims[] = {layer->n_out, layer->n_in};
-    return tpmod_block_tensor(self, m, tp_layer_weights(m, l), 2, dims);
+    const float *p = what == 0 ? tp_layer_weights(m, l)
+        : what == 1            ? tp_layer_bias(m, l)
+                               : tp_layer_output(m, l);
+    return tpmod_block_tensor(self, m, p, what == 0 ? 2 : 1, dims);
 }
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_weights_obj, tpmod_model_weights);
-
-static mp_obj_t tpmod_model_bias(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const uint32_t n = tp_model_layer(m, l)->n_out;
-    return tpmod_block_tensor(self, m, tp_layer_bias(m, l), 1, &n);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_bias_obj, tpmod_model_bias);
-
-static mp_obj_t tpmod_model_output(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const uint32_t n = tp_model_layer(m, l)->n_out;
-    return tpmod_block_tensor(self, m, tp_layer_output(m, l), 1, &n);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_output_obj, tpmod_model_output);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_weights_obj, 2, 3, tpmod_model_weights);
 
 // scale() -> Tensor (2, n): input scale and offset; None where the model has none
 static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
