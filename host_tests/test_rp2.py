@@ -125,6 +125,12 @@ def test_unknown_boards_and_missing_firmware_are_one_line_errors(arguments, name
     assert line.startswith("error: ") and named in line
 
 
+def test_missing_node_is_a_one_line_error_that_names_it(firmware, tmp_path):
+    done = run_script("sim.py", BOARD, env={"PATH": str(tmp_path)})
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: missing nodejs")
+
+
 def test_board_that_needs_more_than_the_fetched_sources_says_what(firmware):
     micropython = build_rp2.fetch_sources("rp2")
     need(not any((micropython / "lib" / "lwip").glob("*")), "a fetched source tree", "unset it")
