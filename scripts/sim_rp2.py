@@ -39,11 +39,14 @@ def install_emulator():
     wanted = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
     stamp = NPM / ".tinyprop-stamp"
     with locked("rp2040js"):
-        if stamp.is_file() and stamp.read_text() == wanted:
+        installed = stamp.is_file() and stamp.read_text() == wanted
+        if not (installed and shutil.which("node")):
+            needed = ("nodejs",) if installed else ("nodejs", "npm")
+            missing = [p for p in setup_env.require_packages("firmware") if p in needed]
+            if missing:
+                fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
+        if installed:
             return MODULE
-        missing = [p for p in setup_env.require_packages("firmware") if p in ("nodejs", "npm")]
-        if missing:
-            fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
         say(f"Installing the RP2040 emulator into {short(NPM)} ...")
         shutil.rmtree(NPM, ignore_errors=True)
         NPM.mkdir(parents=True)

@@ -336,7 +336,7 @@ raises(
     array("f", [1] * 60),
 )
 raises(ValueError, "no weights here", m.weights, 1)
-raises(ValueError, "keep=True", m.delta, 3)
+raises(ValueError, "its memory is shared: make the model with keep=True", m.delta, 3)
 raises(ValueError, "no layer up to this one trains", m.delta, 1)
 raises(ValueError, "computes nothing", m.weights, 2)
 print("OK")

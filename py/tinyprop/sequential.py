@@ -158,7 +158,7 @@ class Sequential:
         self._bind()
         for r, at in enumerate(self._places):
             if hasattr(self.layers[at], "_start") and not self.layers[at].external:
-                self.layers[at]._start(self._m.weights(r), self._m.bias(r))
+                self.layers[at]._start(self._m.weights(r), self._m.weights(r, 1))
 
     def _bind(self):
         # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
@@ -296,16 +296,16 @@ class Sequential:
 
     def bias(self, i):
         """b of layer i, a Tensor (units,) over the model."""
-        return self._m.bias(self._row(i))
+        return self._m.weights(self._row(i), 1)
 
     def output(self, i):
         """Output of layer i after predict(), a Tensor over the model."""
-        return self._m.output(self._row(i))
+        return self._m.weights(self._row(i), 2)
 
     def delta(self, i):
         """Errors (dLoss/dz) of layer i that the last training step kept, a Tensor over the model;
         only with keep=True."""
-        return self._m.delta(self._row(i))
+        return self._m.weights(self._row(i), 3)
 
     def plan(self):
         """Bytes of the model: total and its parts, and persist, the size of a checkpoint."""
@@ -351,7 +351,7 @@ class Sequential:
     def _parameters(self, r):
         """Number of weights and biases of row r; also where they are not at hand."""
         y = self._m.layer(r)
-        return (self._m.fan_in(r) + 1) * y[17]
+        return (y[23] + 1) * y[17]
 
     def stats(self):
         """Counters since the model was made or reset_stats(): a dict that prints as a table.
@@ -372,7 +372,7 @@ class Sequential:
             if row[0] > _DEPTHWISE:
                 continue
             units = row[15] * row[16] * row[17]
-            ymax, ratio, k, k_sum, macs = row[18:]
+            ymax, ratio, k, k_sum, macs = row[18:23]
             y = {"name": "%d %s" % (place, type(self.layers[place]).__name__), "units": units}
             y["k"] = k
             y["mean_k"] = k_sum / (trained or 1)

@@ -70,7 +70,14 @@ void tpmod_text_init(tpmod_text_t *t) {
 }
 
 void tpmod_text_number(tpmod_text_t *t, float v) {
-    if (v > -1e9f && v < 1e9f && v == (float)(int32_t)v) {
+    // By bits: the RP2040's float routines take NaN for an infinity.
+    union {
+        float f;
+        uint32_t u;
+    } bits = {v};
+    if ((bits.u & 0x7fffffffu) > 0x7f800000u) {
+        mp_printf(&t->print, "nan");
+    } else if (v > -1e9f && v < 1e9f && v == (float)(int32_t)v) {
         mp_printf(&t->print, "%d", (int)v);
     } else {
         mp_printf(&t->print, "%.6g", (double)v);
@@ -162,16 +169,13 @@ static void tpmod_text_fault(tpmod_text_t *t, const tp_fault_t *f, const char *t
 
 // How a range reads.
 static const char *tpmod_range(float lo, float hi) {
+    bool above_0 = lo > 0.0f && lo < 1e-37f;
     if (hi > 1e38f) {
-        return lo < -1e38f             ? "any finite number"
-            : lo > 0.0f && lo < 1e-37f ? "above 0"
-                                       : "at least $l";
-    }
-    if (lo > 0.0f && lo < 1e-37f) {
-        return "above 0, at most $h";
+        return lo < -1e38f ? "any finite number" : above_0 ? "above 0" : "at least $l";
     }
     // The largest float below 1 means: 1 itself is not allowed.
-    return lo == hi                    ? "$l"
+    return above_0                     ? "above 0, at most $h"
+        : lo == hi                     ? "$l"
         : hi < 1.0f && hi > 0.9999999f ? "$l up to, not including, 1"
                                        : "$l..$h";
 }

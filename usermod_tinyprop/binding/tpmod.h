@@ -193,11 +193,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_info, tpmod_model_info_obj) \
     X(fixed, MP_QSTR_counters, tpmod_model_counters_obj) \
     X(fixed, MP_QSTR_layer, tpmod_model_layer_obj) \
-    X(fixed, MP_QSTR_fan_in, tpmod_model_fan_in_obj) \
-    X(fixed, MP_QSTR_weights, tpmod_model_weights_obj) \
-    X(fixed, MP_QSTR_bias, tpmod_model_bias_obj) \
-    X(fixed, MP_QSTR_output, tpmod_model_output_obj) \
-    X(fixed, MP_QSTR_delta, tpmod_model_delta_obj) \
+    X(var, MP_QSTR_weights, tpmod_model_weights_obj) \
     X(fixed, MP_QSTR_scale, tpmod_model_scale_obj)
 
 #define TPMOD_SESSION_METHODS(X) \

@@ -116,6 +116,7 @@ static const tpmod_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, k, TPMOD_U32),
     TPMOD_ITEM(tp_layer_t, k_sum, TPMOD_U64),
     TPMOD_ITEM(tp_layer_t, macs, TPMOD_U64),
+    TPMOD_ITEM(tp_layer_t, pad2, TPMOD_U16), // of the copy: weights of one filter
 };
 
 #define TPMOD_READ(target, fields, v, label) \
@@ -660,8 +661,10 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
 static mp_obj_t tpmod_model_counters(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     tp_macs_t dense = tp_dense_macs(m);
-    const uint64_t values[] = {m->seen, m->trained, m->skipped, m->waited, m->forward_macs,
-        tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
+    // The first five stand in the head in this order.
+    uint64_t values[] = {
+        0, 0, 0, 0, 0, tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
+    memcpy(values, &m->seen, 5 * sizeof(values[0]));
     return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_counters_obj, tpmod_model_counters);
@@ -678,102 +681,53 @@ static uint32_t tpmod_layer_index(const tp_model_t *m, mp_obj_t l_in) {
 // layer(l) -> the numbers of tpmod_layer_fields
 static mp_obj_t tpmod_model_layer(mp_obj_t self_in, mp_obj_t l_in) {
     tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    tp_layer_t y = *tp_model_layer(m, tpmod_layer_index(m, l_in));
+    uint32_t l = tpmod_layer_index(m, l_in);
+    tp_layer_t y = *tp_model_layer(m, l);
+    y.pad2 = (uint16_t)tp_layer_fan_in(m, l);
     return TPMOD_NEW(&y, tpmod_layer_fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_layer_obj, tpmod_model_layer);
 
-// n floats at p, inside the block, as a Tensor.
-static mp_obj_t tpmod_block_tensor(tpmod_model_t *self, const tp_model_t *m, const float *p,
-    uint32_t ndim, const uint32_t *dims) {
-    uint32_t offset = (uint32_t)((const uint8_t *)p - (const uint8_t *)m);
-    return tpmod_tensor_new(self->block, offset, TP_F32, ndim, dims);
-}
-
-// Parameters of layer l at p, in the block or outside.
-static mp_obj_t tpmod_parameters(tpmod_model_t *self, const tp_layer_t *t, uint32_t at,
-    uint32_t ndim, const uint32_t *dims) {
-    bool outside = (t->flags & TP_ROW_EXTERNAL) != 0;
-    if (t->kind > TP_LAYER_DEPTHWISE || (outside && self->external == mp_const_none)) {
-        tpmod_raise_value("this layer has no weights here");
-    }
-    return tpmod_tensor_new(outside ? self->external : self->block, t->off_w + 4u * at, TP_F32,
-        ndim, dims);
-}
-
-// weights(l) -> Tensor (filters, K), for windows (filters, height, width, channels); of depthwise
-// layers without the last
-static mp_obj_t tpmod_model_weights(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
+// weights(l, what=0) -> Tensor of layer l: 0 its weights (filters, K), of windows (filters, height,
+// width, channels), depthwise without the last; 1 its bias; 2 what predict() left at its output; 3
+// the errors that the last training step kept
+static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
+    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
     tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
+    uint32_t l = tpmod_layer_index(m, args[1]), n = tp_layer_fan_in(m, l);
+    mp_int_t what = n_args > 2 ? mp_obj_get_int(args[2]) : 0;
     const tp_layer_t *t = tp_model_layer(m, l);
-    uint32_t places = (uint32_t)t->kernel_h * t->kernel_w, n = tp_layer_fan_in(m, l);
-    const uint32_t dense[] = {t->c, n};
-    const uint32_t windows[] = {t->c, t->kernel_h, t->kernel_w, places > 0 ? n / places : 0};
-    bool is_dense = t->kind == TP_LAYER_DENSE;
-    uint32_t ndim = is_dense ? 2 : t->kind == TP_LAYER_CONV ? 4 : 3;
-    return tpmod_parameters(self, t, 0, ndim, is_dense ? dense : windows);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_weights_obj, tpmod_model_weights);
-
-static mp_obj_t tpmod_model_bias(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const tp_layer_t *t = tp_model_layer(m, l);
-    const uint32_t n = t->c;
-    return tpmod_parameters(self, t, n * tp_layer_fan_in(m, l), 1, &n);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_bias_obj, tpmod_model_bias);
-
-// fan_in(l) -> K, weights of one filter; 0 where there are none
-static mp_obj_t tpmod_model_fan_in(mp_obj_t self_in, mp_obj_t l_in) {
-    const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    return MP_OBJ_NEW_SMALL_INT(tp_layer_fan_in(m, tpmod_layer_index(m, l_in)));
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_fan_in_obj, tpmod_model_fan_in);
-
-// A map of layer l at p: (units,) or (height, width, channels).
-static mp_obj_t tpmod_map(tpmod_model_t *self, const tp_model_t *m, const tp_layer_t *t,
-    const float *p) {
-    const uint32_t dims[] = {t->h, t->w, t->c};
-    bool vector = t->h == 1 && t->w == 1;
-    return tpmod_block_tensor(self, m, p, vector ? 1 : 3, vector ? dims + 2 : dims);
-}
-
-// output(l): what predict() left there
-static mp_obj_t tpmod_model_output(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const tp_layer_t *t = tp_model_layer(m, l);
-    uint32_t end = t->off_act + 4u * t->h * t->w * t->c;
-    for (uint32_t q = l + 1u; q < m->n_layers; q++) {
-        const tp_layer_t *later = tp_model_layer(m, q);
-        if (later->off_act < end &&
-            t->off_act < later->off_act + 4u * later->h * later->w * later->c) {
-            tpmod_raise_value("a later layer took the memory of this output: make the model with "
-                              "keep=True");
+    if (what < 2) {
+        bool outside = (t->flags & TP_ROW_EXTERNAL) != 0;
+        if (n == 0 || (outside && self->external == mp_const_none)) {
+            tpmod_raise_value("this layer has no weights here");
         }
+        uint32_t dims[] = {t->c, t->kernel_h, t->kernel_w, 0}, ndim = 1;
+        if (what == 0 && t->kind == TP_LAYER_DENSE) {
+            dims[1] = n;
+            ndim = 2;
+        } else if (what == 0) {
+            dims[3] = n / (dims[1] * dims[2]);
+            ndim = t->kind == TP_LAYER_CONV ? 4 : 3;
+        }
+        return tpmod_tensor_new(outside ? self->external : self->block,
+            t->off_w + (what == 1 ? 4u * n * t->c : 0), TP_F32, ndim, dims);
     }
-    return tpmod_map(self, m, t, tp_layer_output(m, l));
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_output_obj, tpmod_model_output);
-
-// delta(l): the errors that the last training step kept
-static mp_obj_t tpmod_model_delta(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const float *d = tp_layer_delta(m, l);
-    if (d == NULL || !m->keep) {
-        tpmod_raise_value(d == NULL ? "no layer up to this one trains"
-                                    : "errors share their memory: make the model with keep=True");
+    const uint32_t dims[] = {t->h, t->w, t->c}, bytes = 4u * t->h * t->w * t->c;
+    uint32_t at = what == 2 ? t->off_act : t->off_d;
+    bool taken = what != 2 && !m->keep;
+    for (uint32_t q = l + 1u; q < m->n_layers && what == 2; q++) {
+        const tp_layer_t *y = tp_model_layer(m, q);
+        taken = taken || (y->off_act < at + bytes && at < y->off_act + 4u * y->h * y->w * y->c);
     }
-    return tpmod_map(self, m, tp_model_layer(m, l), d);
+    if (taken || at == 0) {
+        tpmod_raise_value(at == 0 ? "no layer up to this one trains"
+                                  : "its memory is shared: make the model with keep=True");
+    }
+    bool vector = t->h == 1 && t->w == 1;
+    return tpmod_tensor_new(self->block, at, TP_F32, vector ? 1 : 3, vector ? dims + 2 : dims);
 }
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_delta_obj, tpmod_model_delta);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_weights_obj, 2, 3, tpmod_model_weights);
 
 // scale() -> Tensor (2, n): input scale and offset; None where the model has none
 static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
@@ -783,9 +737,8 @@ static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
         return mp_const_none;
     }
     const uint32_t dims[] = {2, m->n_scale};
-    const float *scale =
-        (const float *)((const uint8_t *)(m + 1) + m->n_layers * sizeof(tp_layer_t));
-    return tpmod_block_tensor(self, m, scale, 2, dims);
+    uint32_t at = sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t);
+    return tpmod_tensor_new(self->block, at, TP_F32, 2, dims);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_scale_obj, tpmod_model_scale);
 

@@ -192,7 +192,7 @@ uint32_t tp_permute(uint32_t i, uint32_t n, uint32_t key) {
         return i; // the walk below might never come back under n
     }
     uint32_t h = 0;
-    while (h < 16 && ((uint64_t)1 << (2 * h)) < n) {
+    while (h < 16 && (n - 1u) >> (2 * h) != 0) {
         h++;
     }
     uint32_t mask = ((uint32_t)1 << h) - 1u;
