@@ -39,7 +39,7 @@ def fit_length(x, n, where):
 
 
 def mel_filters(bands, n_fft, rate, low, high):
-    """(bands, n_fft / 2 + 1): triangles, evenly spaced on the mel scale 2595 log10(1 + f / 700)."""
+    """(bands, n_fft / 2 + 1): triangles, evenly spaced in 2595 log10(1 + f / 700)."""
     mel = np.linspace(*(2595 * np.log10(1 + np.array([low, high]) / 700)), bands + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     f = np.arange(n_fft // 2 + 1) * rate / n_fft

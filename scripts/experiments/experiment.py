@@ -7,10 +7,10 @@ another one whose tables it takes where it has none of its own.
 
 import copy
 import math
-import tomllib
 from pathlib import Path
 
 import sources
+import tomllib
 from common import ROOT, fail
 
 SETS = Path(__file__).resolve().parent / "sets"
@@ -98,7 +98,7 @@ class Experiment:
             check(self.name, own, KEYS[""])
             sibling = path.parent / f"{own['like']}.toml"
             if not sibling.is_file() or "like" in read(sibling):
-                fail(f"{self.name}: like = {own['like']!r}, but {sibling.name} is missing or like another")
+                fail(f"{self.name}: like: {sibling.name} is missing, or like another one itself")
             raw = {**read(sibling), **own}
         check(self.name, raw, KEYS[""])
         self.data = {"standardise": "none", "target": "class", "x": "x", **raw.get("data", {})}

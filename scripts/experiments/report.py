@@ -210,9 +210,10 @@ def draw_layers(outcome, path):
     if not policies:
         return False
     pyplot = _pyplot()
-    size = (3.4 * len(policies) + 1, 2.2 + 0.3 * len(next(iter(policies.values()))[0][2].points))
+    layers = len(next(iter(policies.values()))[0][2].result["layers"])
+    size = (3.4 * len(policies) + 1, 2 + 0.35 * layers)
     figure, axes = pyplot.subplots(
-        1, len(policies), figsize=(size[0], min(size[1], 4.5)), layout="constrained", squeeze=False
+        1, len(policies), figsize=size, layout="constrained", squeeze=False
     )
     for axis, (policy, jobs) in zip(axes[0], policies.items()):
         names, kept = kept_rows(jobs)

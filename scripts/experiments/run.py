@@ -34,7 +34,9 @@ def model_of(experiment):
         files = {"net.py": (path, runner.digest(path.read_bytes()))}
         return {"module": "net", "arguments": arguments}, files, model.get("name", name)
     kinds = {layer["layer"] for layer in model["layers"]}
-    name = model.get("name", None if kinds <= {"Dense", "Flatten", "ReLU", "Activation"} else "cnn")
+    name = model.get(
+        "name", None if kinds <= {"Dense", "Flatten", "ReLU", "Activation"} else "cnn"
+    )
     return {"layers": model["layers"]}, {}, name
 
 
@@ -184,7 +186,8 @@ def show_plan(planned, workers):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="experiments or collections: names or .toml")
+    known = ", ".join(sorted(p.stem for p in SETS.glob("*.toml")))
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"a .toml file, or: {known}")
     parser.add_argument("--data", default=os.environ.get("DATA"), help="folder of the data sets")
     parser.add_argument("--on", default="unix", help="unix, an emulated board, or a serial port")
     parser.add_argument("--workers", type=int, help="jobs at once (as many as there are cores)")
@@ -200,24 +203,23 @@ def parse(arguments):
     parser.add_argument("--skip-bad", action="store_true", help="leave corrupt files out")
     parser.add_argument("--fresh", action="store_true", help="forget what was trained before")
     parser.add_argument("--plan", action="store_true", help="only say what it would take")
-    parser.add_argument("--list", action="store_true", help="list the experiments there are")
+    parser.add_argument("--kept", type=Path, help="finished trainings (build/experiments)")
     parser.add_argument("--out", type=Path, help="instead of build/experiments/<name>")
     parser.add_argument("--markdown", type=Path, help="write the table with its text, too")
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
+def train(arguments):
+    """Run what the command line says; (collection, outcomes), without outcomes for --plan."""
     a = parse(arguments)
-    if a.list or not a.names:
-        say("\n".join(sorted(p.stem for p in SETS.glob("*.toml"))))
-        return 0 if a.list else "error: name an experiment"
     for name in ("workers", "seeds", "epochs", "train_samples", "test_samples"):
         value = getattr(a, name)
         if value is not None and value < 1:
             fail(f"--{name.replace('_', '-')} is {value}, allowed 1 and more")
     if a.data and not Path(a.data).is_dir():
         fail(f"no folder {a.data}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if a.kept:
+        runner.JOBS, parts.FOLDER = a.kept / "jobs", a.kept / "data"
     collection = Collection(a.names)
     chosen(collection, a.policies, a.seeds, a.lr, a.epochs)
     unix = runner.where("unix")
@@ -227,14 +229,19 @@ def main(arguments=None):
     machine.workers = a.workers or machine.workers
     if a.plan:
         show_plan(planned, machine.workers)
-        return 0
+        return collection, []
     outcomes = measure(planned, machine, unix, a.fresh)
-    given = arguments if arguments is not None else sys.argv[1:]
-    words = [w for i, w in enumerate(given) if w != "--data" and given[i - 1 : i] != ["--data"]]
+    # The command as anyone can repeat it: without a folder of this machine.
+    words = [w for i, w in enumerate(arguments) if "--data" not in (w, *arguments[i - 1 : i])]
     command = " ".join(["scripts/experiments/run.py", *words])
     folder = a.out or BUILD / "experiments" / collection.name
     report.write(outcomes, collection, command, folder, a.markdown)
-    return 0
+    return collection, outcomes
+
+
+def main():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    train(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -106,7 +106,10 @@ def auc(scores, scored):
     machine = np.array([m for _, _, m in scored])[order]
     areas = []
     for one in np.unique(machine):
-        good, bad = mean[(machine == one) & (anomaly == 0)], mean[(machine == one) & (anomaly == 1)]
+        good, bad = (
+            mean[(machine == one) & (anomaly == 0)],
+            mean[(machine == one) & (anomaly == 1)],
+        )
         if len(good) and len(bad):
             higher = (bad[:, None] > good).mean() + 0.5 * (bad[:, None] == good).mean()
             areas.append(100 * higher)
@@ -328,7 +331,10 @@ class Progress:
         from rich.progress import BarColumn, Progress, TextColumn
 
         if Console().is_terminal:
-            columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
+            columns = (
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}  {task.description}"),
+            )
             self.bar = Progress(*columns)
             self.bar.start()
             self.task = self.bar.add_task(self.left(), total=self.total)

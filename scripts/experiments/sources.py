@@ -32,7 +32,8 @@ class Bad:
     def report(self):
         if self.files:
             names = ", ".join(short(p) for p in self.files[:3])
-            say(f"left out {len(self.files)} corrupt files: {names}{' ...'[: len(self.files)]}")
+            more = ", ..." if len(self.files) > 3 else ""
+            say(f"left out {len(self.files)} corrupt files: {names}{more}")
 
 
 def _one(folder, *names):
@@ -60,7 +61,7 @@ def _each(paths, read, bad):
     for path in paths:
         try:
             yield read(path), path
-        except (ValueError, OSError) as e:
+        except (ValueError, OSError, SyntaxError) as e:  # SyntaxError: Pillow, of a PNG
             bad(path, str(e).splitlines()[0])
 
 
@@ -306,8 +307,8 @@ def read_speech_commands(folder, options, bad):
 
 
 def read_fsdd(folder, options, bad):
-    """Free Spoken Digit Dataset: recordings/<digit>_<speaker>_<index>.wav, index 0 to 4 is the test
-    part; log-mel 32 x 20, int8."""
+    """Free Spoken Digit Dataset: recordings/<digit>_<speaker>_<index>.wav; index 0 to 4 is the
+    test part; log-mel 32 x 20, int8."""
 
     def read(path):
         words = path.stem.split("_")
@@ -395,10 +396,11 @@ def read_npz(path, x="x"):
         fail(f"{short(path)}: not an .npz file ({str(e).splitlines()[0] or type(e).__name__})")
     if x != "x":
         arrays = {k: v for k, v in arrays.items() if not k.startswith("x_")}
-        arrays = {("x" + k[len(x) :] if k.startswith(f"{x}_") else k): v for k, v in arrays.items()}
-    for name in ("x_train", "x_test"):
-        if name not in arrays:
-            fail(f"{short(path)} has no array {name.replace('x', x, 1)!r}")
+        arrays = {
+            ("x" + k[len(x) :] if k.startswith(f"{x}_") else k): v for k, v in arrays.items()
+        }
+    if "x_train" not in arrays:
+        fail(f"{short(path)} has no array '{x}_train'")
     return arrays
 
 
