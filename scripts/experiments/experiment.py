@@ -48,7 +48,7 @@ KEYS = {
     "finetune": TRAINING,
     "collection": {
         **{"title": str, "intro": str, "experiments": list, "mean": list, "seeds": (int, list)},
-        "policies": dict,
+        **{"policies": dict, "rows": ("all", "means")},
     },
 }
 
@@ -191,7 +191,8 @@ class Collection:
     """Experiments that make one table: a file with `experiments`, or those named one by one."""
 
     def __init__(self, names):
-        self.intro, self.mean = "", None
+        # rows: "means" leaves the single experiments out of the table.
+        self.intro, self.mean, self.rows = "", None, "all"
         self.experiments = []
         self.optional = set()
         paths = [find(name) for name in names]
@@ -223,3 +224,4 @@ class Collection:
             self.title = raw.get("title", path.stem)
             self.intro = raw.get("intro", "")
             self.mean = raw.get("mean")
+            self.rows = raw.get("rows", "all")

@@ -233,6 +233,8 @@ def write(outcomes, collection, command, folder, document=None):
     """Table on the terminal; records, table and pictures into the folder; the document, with the
     collection's words before the table, where it is asked for."""
     rows = table_rows(outcomes, collection.mean)
+    if collection.rows == "means":
+        rows = _mean_rows(outcomes, collection.mean) or rows
     print_table(f"{collection.title}; efforts: share of dense training", HEADER, rows)
     say(NOTE)
     folder.mkdir(parents=True, exist_ok=True)

@@ -234,7 +234,8 @@ def train(arguments):
     # The command as anyone can repeat it: without a folder of this machine.
     words = [w for i, w in enumerate(arguments) if "--data" not in (w, *arguments[i - 1 : i])]
     command = " ".join(["scripts/experiments/run.py", *words])
-    folder = a.out or BUILD / "experiments" / collection.name
+    name = collection.name if machine is unix else f"{collection.name}-{Path(machine.name).name}"
+    folder = a.out or BUILD / "experiments" / name
     report.write(outcomes, collection, command, folder, a.markdown)
     return collection, outcomes
 
