@@ -78,6 +78,18 @@ def read(path):
         fail(f"{path.name}: {e}")
 
 
+def whole(path, above=()):
+    """The tables of an experiment file, with those of the one it is like where it has none."""
+    raw = read(path)
+    check(path.stem, raw, KEYS[""])
+    if "like" not in raw:
+        return raw
+    sibling = path.parent / f"{raw['like']}.toml"
+    if not sibling.is_file() or sibling in above:
+        fail(f"{path.stem}: like: {sibling.name} is missing, or like this one")
+    return {**whole(sibling, (*above, path, sibling)), **raw}
+
+
 def find(name):
     """The file of an experiment or collection: a path, or the name of one in sets/."""
     path = Path(name) if str(name).endswith(".toml") else SETS / f"{name}.toml"
@@ -92,15 +104,7 @@ class Experiment:
 
     def __init__(self, path):
         self.name = path.stem
-        own = read(path)
-        raw = own
-        if "like" in own:
-            check(self.name, own, KEYS[""])
-            sibling = path.parent / f"{own['like']}.toml"
-            if not sibling.is_file() or "like" in read(sibling):
-                fail(f"{self.name}: like: {sibling.name} is missing, or like another one itself")
-            raw = {**read(sibling), **own}
-        check(self.name, raw, KEYS[""])
+        raw = whole(path)
         self.data = {"standardise": "none", "target": "class", "x": "x", **raw.get("data", {})}
         options = sources.OPTIONS.get(self.data.get("format"), {})
         check(f"{self.name}: [data]", self.data, {**KEYS["data"], **options})

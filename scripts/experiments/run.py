@@ -171,7 +171,11 @@ def show_plan(planned, workers):
     rows, total = [], 0.0
     for p in planned:
         size = next(iter(p.size.values()))
-        jobs = [*{id(j): j for j in p.before}.values(), *(job for *_, job in p.jobs)]
+        jobs = {}
+        for job in (*p.before, *(job for *_, job in p.jobs)):
+            job.set_key("")
+            jobs[job.key] = job
+        jobs = jobs.values()
         seconds = sum(job.cost for job in jobs) / workers
         total += seconds
         first = p.cases[0]
