@@ -392,20 +392,43 @@ def test_a_damaged_npz_file_is_named(small, unix):
 # --- Boards ---
 
 
-def test_an_emulated_board_gives_what_the_unix_port_gives(small, unix):
+@pytest.fixture(scope="module")
+def firmware():
     for package in setup_env.lacking("qemu"):
         need(False, package, setup_env.advice([package]))
-    firmware = build_qemu.build_qemu("MPS2_AN385")
-    board = runner.Emulated(
-        "MPS2_AN385", firmware, lambda: sim_qemu.running("MPS2_AN385", firmware), 1
-    )
+    need(runner.MPREMOTE.exists(), "mpremote", "make setup")
+    return build_qemu.build_qemu("MPS2_AN385")
+
+
+def test_a_board_gives_what_the_unix_port_gives(small, unix, firmware):
+    def start():
+        return sim_qemu.running("MPS2_AN385", firmware)
+
+    def only_job(machine, **limits):
+        return outcomes(path, unix, machine, **limits)[0].policies["TinyPropV2"][0][2]
+
+    def same(a, b):
+        assert a.key != b.key and len(a.points) == len(b.points) == 2
+        for point, other in zip(a.points, b.points):
+            assert (point["seen"], point["trained"]) == (other["seen"], other["trained"])
+            for name in ("accuracy", "effort_backward", "effort_total"):
+                # The board prints fewer digits.
+                assert point[name] == pytest.approx(other[name], rel=1e-6)
+
     path = small("[policies]\nTinyPropV2 = {}", seeds=1, epochs=2, n=30)
-    here, there = (outcomes(path, unix, m)[0].policies["TinyPropV2"][0][2] for m in (unix, board))
-    assert here.key != there.key and len(there.points) == 2
-    for point, same in zip(here.points, there.points):
-        assert point["accuracy"] == pytest.approx(same["accuracy"], rel=1e-6)
-        assert (point["seen"], point["trained"]) == (same["seen"], same["trained"])
-        assert point["effort_total"] == pytest.approx(same["effort_total"], rel=1e-6)
+    here = only_job(unix)
+    same(here, only_job(runner.Emulated("MPS2_AN385", firmware, start, 1)))
+    # Behind a serial port, as a real board is.
+    with start() as port:
+        same(here, only_job(runner.Board(port)))
+
+
+def test_a_board_that_does_not_answer_is_named(tmp_path):
+    port = tmp_path / "ttyNothing"
+    port.write_text("")
+    need(runner.MPREMOTE.exists(), "mpremote", "make setup")
+    with pytest.raises(SystemExit, match="error: .*ttyNothing: "):
+        runner.Board(str(port)).machine()
 
 
 # --- Arithmetic ---
