@@ -245,7 +245,5 @@ def write(outcomes, collection, command, folder, document=None):
         draw_layers(outcome, folder / f"{outcome.name}-layers.png")
     say(f"table and pictures: {short(folder)}")
     if document:
-        text = (
-            f"# {collection.title}\n\n{collection.intro.strip()}\n\n" if collection.intro else ""
-        )
-        document.write_text(text + markdown(HEADER, rows))
+        words = [f"# {collection.title}", collection.intro.strip()] if collection.intro else []
+        document.write_text("\n\n".join([*words, markdown(HEADER, rows)]))

@@ -318,7 +318,7 @@ def _keep(path, data):
 class Progress:
     """How far a run is, and when it may be over; a bar on a terminal, lines elsewhere."""
 
-    def __init__(self, jobs, workers, step=0.0):
+    def __init__(self, jobs, workers):
         self.total = len(jobs)
         self.cost = sum(job.cost for job in jobs)
         self.workers = min(workers, len(jobs)) or 1
@@ -390,7 +390,7 @@ def run_jobs(jobs, machine, fresh=False):
 
 
 def _run_all(jobs, machine, progress):
-    # The long ones first, so that no core idles at the end; whatever starts a fit is in order.
+    # The long ones first, so that no core idles at the end.
     waiting = queue.SimpleQueue()
     for job in sorted(jobs, key=lambda job: -job.cost):
         waiting.put(job)
