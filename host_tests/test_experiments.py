@@ -389,6 +389,75 @@ def test_a_damaged_npz_file_is_named(small, unix):
         outcomes(path, unix)
 
 
+# --- Networks that are more than a chain of Dense ---
+
+BRANCHING = """
+title = "Branching"
+seeds = 1
+[data]
+folder = "examples/digits"
+format = "tpd"
+shape = [8, 8, 1]
+[model]
+layers = [
+  { layer = "Conv2D", filters = 8, kernel_size = [3, 3], padding = "same", name = "a" },
+  { layer = "Conv2D", filters = 8, kernel_size = 3, padding = "same" },
+  { layer = "Add", other = "a", activation = "relu" },
+  { layer = "Flatten" },
+  { layer = "Dense", units = "classes" },
+]
+[training]
+epochs = 2
+lr = 0.01
+[policies]
+Full = {}
+TinyPropV2 = {}
+"""
+NET = """
+import tinyprop as tp
+
+def layers(classes, units):
+    return [tp.Flatten(), tp.Dense(units, activation="relu"), tp.Dense(classes)]
+"""
+
+
+def test_layers_take_others_by_their_names(mpy, unix, tmp_path):
+    code = "import tinyprop; tinyprop.Conv2D"
+    there = subprocess.run([mpy, "-c", code], capture_output=True).returncode == 0
+    need(there, "Conv2D", "build a version with convolutional layers")
+    path = tmp_path / "small.toml"
+    path.write_text(BRANCHING)
+    (found,) = outcomes(path, unix)
+    # Three layers with weights; what is kept of a map is a share of its values.
+    names, kept = report.kept_rows(found.policies["TinyPropV2"])
+    assert [name.split()[1] for name in names] == ["Conv2D", "Conv2D", "Dense"]
+    assert all(0 < share <= 1 for row in kept for share in row)
+    assert found.row("Full")["accuracy"] > 80
+    path.write_text(BRANCHING.replace('other = "a"', 'other = "b"'))
+    with pytest.raises(SystemExit, match=r"layer 3 \(Add\): no layer 'b' before it"):
+        outcomes(path, unix)
+
+
+def test_a_model_may_be_a_file_of_its_own(unix, tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    path = tmp_path / "small.toml"
+    model = f'[model]\nfile = "{tmp_path / "net.py"}"\narguments = {{ units = 12 }}\n'
+    head, tail = BRANCHING.split("[model]")[0], BRANCHING.split("[training]")[1]
+    path.write_text(head + model + "[training]" + tail)
+    (found,) = outcomes(path, unix)
+    assert found.model == "net" and found.row("Full")["accuracy"] > 80
+    first = found.policies["Full"][0][2].key
+    # What the file says is part of what a kept training depends on.
+    (tmp_path / "net.py").write_text(NET + "\n")
+    assert outcomes(path, unix)[0].policies["Full"][0][2].key != first
+    (tmp_path / "net.py").write_text("def layers(classes, units): return [1 // 0]")
+    with pytest.raises(SystemExit, match="error: small: divi"):
+        outcomes(path, unix)
+    path.write_text(path.read_text().replace("net.py", "gone.py"))
+    with pytest.raises(SystemExit, match="no file .*gone.py for the model"):
+        outcomes(path, unix)
+
+
 # --- Boards ---
 
 

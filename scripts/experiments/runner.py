@@ -26,7 +26,7 @@ SCRIPT = ROOT / "scripts" / "experiments" / "train_job.py"
 JOBS = BUILD / "experiments" / "jobs"
 MPREMOTE = BUILD / "venv" / "bin" / "mpremote"
 # A first guess of the time a sample takes, until the jobs themselves tell.
-MACS_PER_SECOND, SECONDS_PER_SAMPLE = 6e8, 4e-5
+MACS_PER_SECOND, SECONDS_PER_SAMPLE = 2.5e9, 4e-5
 
 
 class JobError(Exception):

@@ -41,15 +41,27 @@ def make(what, kind, settings):
 
 
 def layers(model, train):
-    """The layers behind Input. "classes" stands for the number of classes or targets."""
+    """The layers behind Input. "classes" stands for the number of classes or targets; a layer
+    that takes another one (`other`, `after`) says the `name` that one was given."""
     n = train.classes or train.targets
     if "module" in model:
         sys.path.insert(0, "")
         return __import__(model["module"]).layers(n, **model["arguments"])
-    made = []
+    made, named = [], {}
     for i, settings in enumerate(model["layers"]):
+        what = "layer %d" % (i + 1)
         settings = {k: n if v == "classes" else v for k, v in settings.items()}
-        made.append(make("layer %d" % (i + 1), settings.pop("layer"), settings))
+        kind, name = settings.pop("layer"), settings.pop("name", None)
+        for key in ("other", "after"):
+            if key in settings:
+                other = settings[key]
+                if other not in named:
+                    raise ValueError("%s (%s): no layer %r before it" % (what, kind, other))
+                settings[key] = named[other]
+        layer = make(what, kind, settings)
+        made.append(layer)
+        if name is not None:
+            named[name] = layer
     return made
 
 
