@@ -41,73 +41,79 @@ def model_of(experiment):
 
 
 class Planned:
-    """An experiment with its data, and the jobs that make it."""
+    """An experiment with its data, and the jobs that make it: `before` trains what a fine-tuning
+    starts from, jobs = [(policy, seed, who, job)]."""
 
     def __init__(self, experiment, cases, unix):
-        self.experiment = e = experiment
-        self.cases = cases
-        model, files, name = model_of(e)
-        first = cases[0]
-        kind, options = e.optimizer["kind"], dict(e.optimizer)
-        options.pop("kind")
-        common = {"model": model, "loss": e.loss, "batch_size": e.batch_size}
+        self.experiment, self.cases = experiment, cases
+        self.net, self.files, self.model = model_of(experiment)
+        self.block_bytes = 0
+        self.size = self._probe(unix)
+        self.block_bytes = self.size["block_bytes"]
+        if self.model is None:
+            units = [y["units"] for y in self.net["layers"] if y["layer"] == "Dense"]
+            sizes = [self.size["inputs"], *units[:-1], self.size["outputs"]]
+            self.model = "-".join(map(str, ["mlp", *sizes]))
+        self.before, self.jobs = [], []
+        for seed in experiment.seeds:
+            for case in cases:
+                self._add(seed, case)
 
-        def job(label, part, test, policy, table, seed, **more):
-            optimizer = [kind, {**options, "lr": table["lr"]}]
-            rates = runner.hex_rates(e.rates(table))
-            settings = runner.settings(
-                optimizer=optimizer, policy=policy, rates=rates, seed=seed, **{**common, **more}
-            )
-            its = {"train.tpd": (part.path, part.digest), **files}
-            if test:
-                its["test.tpd"] = (test.path, test.digest)
-            return runner.Job(f"{e.name}, {label}", settings, its)
+    def _job(self, label, table, policy, seed, train, test=None, **more):
+        """A training as the table [training] or [finetune] says."""
+        e = self.experiment
+        options = {**e.optimizer, "lr": table["lr"]}
+        settings = runner.settings(
+            model=self.net,
+            loss=e.loss,
+            batch_size=e.batch_size,
+            optimizer=[options.pop("kind"), options],
+            policy=policy,
+            rates=runner.hex_rates(e.rates(table)),
+            seed=seed,
+            tests=test is not None,
+            block_bytes=self.block_bytes,
+            **more,
+        )
+        files = {"train.tpd": (train.path, train.digest), **self.files}
+        if test:
+            files["test.tpd"] = (test.path, test.digest)
+        job = runner.Job(f"{e.name}, {label}", settings, files)
+        if not settings["describe"]:
+            job.cost = self._seconds(policy[0], train.n, test.n if test else 0, table["epochs"])
+        return job
 
-        trained = first.before or first.train
-        # Making the model and one prediction: what is wrong with a model is said at once.
-        self.size = {}
-        for policy, spec in e.policies.items():
-            probe = job(policy, trained, None, spec, e.training, 1, describe=True, tests=False)
+    def _probe(self, unix):
+        """Make the model and predict once, with each policy: what is wrong is said at once, and
+        how large the model is."""
+        e, case = self.experiment, self.cases[0]
+        for label, policy in e.policies.items():
+            job = self._job(label, e.training, policy, 1, case.before or case.train, describe=True)
             try:
-                runner.run_job(probe, unix)
+                runner.run_job(job, unix)
             except runner.JobError as error:
                 fail(f"{e.name}: {error}")
-            self.size[policy] = probe.result
-        if name is None:
-            units = [y["units"] for y in e.model["layers"] if y["layer"] == "Dense"]
-            sizes = [probe.result["inputs"], *units[:-1], probe.result["outputs"]]
-            name = "-".join(map(str, ["mlp", *sizes]))
-        self.model = name
-        common["block_bytes"] = probe.result["block_bytes"]
-        self.before, self.jobs = [], []
-        table = e.finetune or e.training
-        for seed in e.seeds:
-            for case in cases:
-                who = f"{case.who}, " if case.who else ""
-                start = None
-                if case.before:
-                    label = f"before {who}seed {seed}"
-                    full = ["Full", {}]
-                    start = job(
-                        label, case.before, None, full, e.training, seed, keep=True, tests=False
-                    )
-                    start.cost = self.seconds("Full", case.before.n, 0, e.training["epochs"])
-                    self.before.append(start)
-                for policy, spec in e.policies.items():
-                    one = job(
-                        *(f"{policy}, {who}seed {seed}", case.train, case.test, spec, table, seed),
-                        curve=e.curve,
-                        scores=e.metric == "auc",
-                        start=start is not None,
-                    )
-                    one.start, one.scored = start, case.scored
-                    one.cost = self.seconds(spec[0], case.train.n, case.test.n, table["epochs"])
-                    self.jobs.append((policy, seed, case.who, one))
+        return job.result
 
-    def seconds(self, kind, n_train, n_test, epochs):
+    def _add(self, seed, case):
+        e = self.experiment
+        who = f"{case.who}, " if case.who else ""
+        start = None
+        if case.before:
+            label = f"before {who}seed {seed}"
+            start = self._job(label, e.training, ["Full", {}], seed, case.before, keep=True)
+            self.before.append(start)
+        more = {"curve": e.curve, "scores": e.metric == "auc", "start": start is not None}
+        for policy, spec in e.policies.items():
+            label = f"{policy}, {who}seed {seed}"
+            table = e.finetune or e.training
+            job = self._job(label, table, spec, seed, case.train, case.test, **more)
+            job.start, job.scored = start, case.scored
+            self.jobs.append((policy, seed, case.who, job))
+
+    def _seconds(self, kind, n_train, n_test, epochs):
         """A guess of the time of one job on the unix port."""
-        size = next(iter(self.size.values()))
-        forward, backward = size["forward_macs"], size["backward_macs"]
+        forward, backward = self.size["forward_macs"], self.size["backward_macs"]
         macs = n_train * (forward + SHARE.get(kind, 1) * backward)
         macs += n_test * forward * self.experiment.curve
         samples = n_train + n_test * self.experiment.curve
@@ -170,7 +176,7 @@ def measure(planned, machine, unix, fresh=False):
 def show_plan(planned, workers):
     rows, total = [], 0.0
     for p in planned:
-        size = next(iter(p.size.values()))
+        size = p.size
         jobs = {}
         for job in (*p.before, *(job for *_, job in p.jobs)):
             job.set_key("")
