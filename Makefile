@@ -45,7 +45,7 @@ size: setup  ## Flash and RAM use per part
 	@$(VENV)/python scripts/size.py
 
 experiments: setup  ## Train and compare policies: make experiments SET=quick DATA=folder
-	@$(VENV)/python scripts/experiments/run.py $(or $(SET),quick) $(if $(ON),--on $(ON))
+	@$(VENV)/python scripts/experiments/run.py $(or $(SET),quick) $(if $(ON),--on $(ON)) $(ARGS)
 
 table: setup  ## The table of docs/results.md: the experiments SET=mlp
 	@$(VENV)/python scripts/experiments/run.py mlp

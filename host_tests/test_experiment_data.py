@@ -407,7 +407,9 @@ def test_a_share_held_out_has_every_class_and_no_sample_twice():
     assert list(np.bincount(y[test])) == [10, 4, 1] and (train ^ test).all()
 
 
-def test_what_is_read_from_a_folder_is_kept_until_it_changes(tmp_path, flowers, monkeypatch):
+def test_what_is_read_from_a_folder_is_kept_until_it_changes(
+    tmp_path, flowers, monkeypatch, capsys
+):
     e = an_experiment(tmp_path, "")
     e.data = {"folder": "train", "format": "images", "size": 8, "x": "x", "target": "class"}
     assert len(parts.arrays_of(e, flowers)["x_train"]) == 4
@@ -421,5 +423,12 @@ def test_what_is_read_from_a_folder_is_kept_until_it_changes(tmp_path, flowers, 
     monkeypatch.setitem(sources.FORMATS, "images", read_images)
     parts.arrays_of(e, flowers)
     assert not calls
+    (flowers / "train" / "rose" / "b.bmp").write_bytes(b"BM")
+    for _ in range(2):
+        assert len(parts.arrays_of(e, flowers, skip_bad=True)["x_train"]) == 3
+        assert "left out 1 corrupt files: " in capsys.readouterr().out
+    assert len(calls) == 1
     (flowers / "train" / "rose" / "a.png").unlink()
-    assert len(parts.arrays_of(e, flowers)["x_train"]) == 3 and calls
+    (flowers / "train" / "rose" / "b.bmp").unlink()
+    Image.new("RGB", (9, 9)).save(flowers / "train" / "rose" / "c.png")
+    assert len(parts.arrays_of(e, flowers)["x_train"]) == 3 and len(calls) == 2

@@ -54,15 +54,18 @@ def _cached(reader, folder, options, bad):
     state = repr((reader.__name__, sorted(options.items()), sources.listing(folder), bad.skip))
     key = hashlib.sha256(code + state.encode()).hexdigest()[:20]
     path = FOLDER / f"{key}.npz"
-    if path.is_file():
-        return sources.read_npz(path)
-    say(f"Reading {short(folder)} ...")
-    arrays = reader(folder, options, bad)
-    bad.report()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(unfinished, **arrays)
-    unfinished.replace(path)
+    if not path.is_file():
+        say(f"Reading {short(folder)} ...")
+        arrays = reader(folder, options, bad)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(unfinished, **arrays, left_out=np.array([short(p) for p in bad.files], str))
+        unfinished.replace(path)
+    arrays = sources.read_npz(path)
+    left_out = arrays.pop("left_out")
+    if len(left_out):
+        names = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        say(f"left out {len(left_out)} corrupt files: {names}")
     return arrays
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import audio
 import numpy as np
-from common import fail, say, short
+from common import fail, short
 from make_dataset import TYPES, record_dtype
 
 
@@ -28,12 +28,6 @@ class Bad:
         if not self.skip:
             fail(f"{short(path)}: {reason} (--skip-bad leaves such files out)")
         self.files.append(path)
-
-    def report(self):
-        if self.files:
-            names = ", ".join(short(p) for p in self.files[:3])
-            more = ", ..." if len(self.files) > 3 else ""
-            say(f"left out {len(self.files)} corrupt files: {names}{more}")
 
 
 def _one(folder, *names):
