@@ -5,7 +5,7 @@ C_FILES = $$(find usermod_tinyprop ports -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build build-asan repl firmware natmod sim boards flash deploy monitor test demo bench size table lint format clean
+.PHONY: help setup build build-asan repl firmware natmod sim boards flash deploy monitor test demo bench size experiments table lint format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -60,8 +60,11 @@ bench: setup  ## Measure; results go to build/bench/
 size: setup  ## Flash and RAM use per part
 	@$(VENV)/python scripts/size.py
 
-table: setup  ## Accuracy and effort of the policies on real data
-	@$(VENV)/python scripts/experiments/table.py
+experiments: setup  ## Train and compare policies: make experiments SET=quick DATA=folder
+	@$(VENV)/python scripts/experiments/run.py $(or $(SET),quick) $(if $(ON),--on $(ON)) $(ARGS)
+
+table: setup  ## The table of docs/results.md: the experiments SET=mlp
+	@$(VENV)/python scripts/experiments/run.py mlp
 
 lint: setup  ## Check the style of all C and Python files
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check .

@@ -1,19 +1,68 @@
-"""One training run, on MicroPython: micropython train_job.py < job.json.
+"""One job on MicroPython, any port: reads job.json in the working folder, works on the files
+beside it, prints one JSON object a line.
 
-The job, one line of JSON: train, test (Dataset files), hidden (units of the hidden layers),
-policy ([name, settings]), lr, epochs, seed, curve (evaluate after every epoch). The learning rate
-falls in a straight line to a tenth of lr. Prints one JSON object per line: {"epoch": ...} with
-curve, and {"result": ...} at the end. Runs on any port with the files at hand.
+The job: model ({"layers": [..]} or {"module": .., "arguments": ..}), classes, loss, optimizer and
+policy ([name, settings]), rates (the learning rate of each epoch, float32 as hex), seed,
+batch_size, curve (evaluate after every epoch), scores (print the loss of each test sample), start
+(go on from start.tp), keep (write model.tp), describe (only make the model and tell its size).
+Files: train.tpd, test.tpd (where there is a test part). Lines: {"scores": [..]}, {"epoch": ..},
+{"result": ..}; or {"error": ..}.
 """
 
 import json
+import struct
 import sys
 
 import tinyprop as tp
 
 
-def score(m, test):
-    return 100 * m.evaluate(test, confusion=False).accuracy
+def say(kind, value):
+    print(json.dumps({kind: value}))
+
+
+def rate(text):
+    # Not as a decimal number: a board would round it once more.
+    return struct.unpack("<f", bytes(int(text[i : i + 2], 16) for i in range(0, 8, 2)))[0]
+
+
+def plain(value):
+    return tuple(plain(v) for v in value) if isinstance(value, list) else value
+
+
+def make(what, kind, settings):
+    """An object of tinyprop from its name and its settings."""
+    cls = getattr(tp, kind, None)
+    if not isinstance(cls, type) or kind in ("Sequential", "Dataset", "Tensor", "FormatError"):
+        raise ValueError("%s: tinyprop has no %s" % (what, kind))
+    try:
+        return cls(**{name: plain(value) for name, value in settings.items()})
+    except (TypeError, ValueError) as e:
+        raise ValueError("%s (%s): %s" % (what, kind, e))
+
+
+def layers(model, train):
+    """The layers behind Input. "classes" stands for the number of classes or targets; a layer
+    that takes another one (`other`, `after`) says the `name` that one was given."""
+    n = train.classes or train.targets
+    if "module" in model:
+        sys.path.insert(0, "")
+        return __import__(model["module"]).layers(n, **model["arguments"])
+    made, named = [], {}
+    for i, settings in enumerate(model["layers"]):
+        what = "layer %d" % (i + 1)
+        settings = {k: n if v == "classes" else v for k, v in settings.items()}
+        kind, name = settings.pop("layer"), settings.pop("name", None)
+        for key in ("other", "after"):
+            if key in settings:
+                other = settings[key]
+                if other not in named:
+                    raise ValueError("%s (%s): no layer %r before it" % (what, kind, other))
+                settings[key] = named[other]
+        layer = make(what, kind, settings)
+        made.append(layer)
+        if name is not None:
+            named[name] = layer
+    return made
 
 
 def efforts(m):
@@ -23,38 +72,83 @@ def efforts(m):
     seen = s["seen"] or 1
     r["skipped_share"] = (s["skipped"] + s["waited"]) / seen
     r["waited_share"] = s["waited"] / seen
+    r["seen"], r["trained"] = s["seen"], s["trained"]
+    r["layers"] = [[y["name"], y["units"], y["mean_k"], y["macs"]] for y in s["layers"]]
     return r
 
 
+def test_scores(m, test):
+    """The loss of each test sample, a hundred a line."""
+    scores = []
+    for i in range(len(test)):
+        scores.append("%.7g" % m.evaluate((test[i],), confusion=False).loss)
+        if len(scores) == 100 or i + 1 == len(test):
+            print('{"scores": [%s]}' % ", ".join(scores))
+            scores = []
+
+
+def score(job, m, test):
+    if job["scores"]:
+        test_scores(m, test)
+        return {}
+    e = m.evaluate(test, confusion=False)
+    return {"loss": e.loss} if e.accuracy is None else {"accuracy": 100 * e.accuracy}
+
+
 def run(job):
-    train, test = tp.Dataset(job["train"]), tp.Dataset(job["test"])
-    name, settings = job["policy"]
-    layers = [tp.Dense(n, activation="relu") for n in job["hidden"]]
-    m = tp.Sequential(
-        [train.input(), tp.Flatten()] + layers + [tp.Dense(train.classes)],
-        optimizer=tp.SGD(lr=job["lr"]),
-        policy=getattr(tp, name)(**settings),
-        seed=job["seed"],
-    )
-    epochs, lr, curve = job["epochs"], job["lr"], job.get("curve")
+    train = tp.Dataset("train.tpd")
+    test = tp.Dataset("test.tpd") if job["tests"] else None
+    optimizer, policy = make("optimizer", *job["optimizer"]), make("policy", *job["policy"])
+    if job["start"]:
+        m = tp.load("start.tp")
+        m.set_optimizer(optimizer)
+        m.set_policy(policy)
+        m.reset_stats()
+    else:
+        m = tp.Sequential(
+            [train.input()] + layers(job["model"], train),
+            loss=job["loss"],
+            optimizer=optimizer,
+            policy=policy,
+            seed=job["seed"],
+            batch_size=job["batch_size"],
+        )
+    forward, backward = m._m.counters()[7:]
+    result = {"block_bytes": m.plan()["total"], "forward_macs": forward, "backward_macs": backward}
+    result["inputs"], result["outputs"] = train.x.size, train.classes or train.targets
+    if job["describe"]:
+        # One sample shows that data and model fit together.
+        m.predict(train[0][0])
+        say("result", result)
+        return
+    if job["start"] and test:
+        point = score(job, m, test)
+        point["epoch"] = 0
+        say("epoch", point)
+    rates = [rate(text) for text in job["rates"]]
 
     def after_epoch(info):
-        if curve:
+        done = info["epoch"]
+        if test and (job["curve"] or done == len(rates)):
             point = efforts(m)
-            point["accuracy"] = score(m, test)
-            point["epoch"] = info["epoch"]
-            print(json.dumps({"epoch": point}))
-        m.lr = lr * (1 - 0.9 * info["epoch"] / epochs)
+            point.update(score(job, m, test))
+            point["epoch"] = done
+            say("epoch", point)
+        if done < len(rates):
+            m.lr = rates[done]
 
-    m.fit(train, epochs=epochs, callback=after_epoch, verbose=0)
-    result = efforts(m)
-    result["accuracy"] = score(m, test)
-    result["block_bytes"] = m.plan()["total"]
-    sizes = [train.x.size] + job["hidden"] + [train.classes]
-    result["model"] = "-".join(["mlp"] + [str(n) for n in sizes])
-    if curve:
-        result["layers"] = m.stats()["layers"]
-    print(json.dumps({"result": result}))
+    if rates:
+        m.lr = rates[0]
+        m.fit(train, epochs=len(rates), callback=after_epoch, verbose=0)
+    result.update(efforts(m))
+    if job["keep"]:
+        m.save("model.tp")
+    say("result", result)
 
 
-run(json.loads(sys.stdin.readline()))
+try:
+    with open("job.json") as f:
+        description = json.load(f)
+    run(description)
+except Exception as e:
+    say("error", str(e) or type(e).__name__)
