@@ -309,7 +309,10 @@ static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, s
             tpmod_raise_spec_fault(err, &fault, args[1]);
         }
     }
-    tpmod_model_of(self); // are the external parameters all there?
+    tp_model_t *m = tpmod_model_of(self); // are the external parameters all there?
+    if (n_args > 1 && args[1] != mp_const_none) {
+        tp_model_take_external(m);
+    }
     return MP_OBJ_FROM_PTR(self);
 }
 
@@ -594,6 +597,7 @@ static mp_obj_t tpmod_model_reset(mp_obj_t self_in, mp_obj_t seed) {
     tpmod_hold_t hold;
     tpmod_hold(&hold);
     tp_model_reset(m, new_seed);
+    tp_model_take_external(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
     tpmod_release(&hold);
     return mp_const_none;
 }
@@ -690,30 +694,36 @@ static mp_obj_t tpmod_block_tensor(tpmod_model_t *self, const tp_model_t *m, con
     return tpmod_tensor_new(self->block, offset, TP_F32, ndim, dims);
 }
 
-// Parameters of layer l at p, in the block or outside.
-static mp_obj_t tpmod_parameters(tpmod_model_t *self, const tp_layer_t *t, uint32_t at,
+// Parameters at p, in the block or outside.
+static mp_obj_t tpmod_parameters(tpmod_model_t *self, const tp_model_t *m, const float *p,
     uint32_t ndim, const uint32_t *dims) {
-    bool outside = (t->flags & TP_ROW_EXTERNAL) != 0;
-    if (t->kind > TP_LAYER_DEPTHWISE || (outside && self->external == mp_const_none)) {
+    if (p == NULL) {
         tpmod_raise_value("this layer has no weights here");
     }
-    return tpmod_tensor_new(outside ? self->external : self->block, t->off_w + 4u * at, TP_F32,
-        ndim, dims);
+    uintptr_t at = (uintptr_t)p - (uintptr_t)m;
+    if (at < m->block_bytes) {
+        return tpmod_block_tensor(self, m, p, ndim, dims);
+    }
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(self->external, &b, MP_BUFFER_READ);
+    at = (uintptr_t)p - (uintptr_t)b.buf;
+    return tpmod_tensor_new(self->external, (uint32_t)at, TP_F32, ndim, dims);
 }
 
 // weights(l) -> Tensor (filters, K), for windows (filters, height, width, channels); of depthwise
-// layers without the last
+// layers without the last. Of an external layer that trains some filters only these.
 static mp_obj_t tpmod_model_weights(mp_obj_t self_in, mp_obj_t l_in) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
     tp_model_t *m = tpmod_model_of(self);
     uint32_t l = tpmod_layer_index(m, l_in);
     const tp_layer_t *t = tp_model_layer(m, l);
     uint32_t places = (uint32_t)t->kernel_h * t->kernel_w, n = tp_layer_fan_in(m, l);
-    const uint32_t dense[] = {t->c, n};
-    const uint32_t windows[] = {t->c, t->kernel_h, t->kernel_w, places > 0 ? n / places : 0};
+    const uint32_t filters = (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0 ? t->rows : t->c;
+    const uint32_t dense[] = {filters, n};
+    const uint32_t windows[] = {filters, t->kernel_h, t->kernel_w, places > 0 ? n / places : 0};
     bool is_dense = t->kind == TP_LAYER_DENSE;
     uint32_t ndim = is_dense ? 2 : t->kind == TP_LAYER_CONV ? 4 : 3;
-    return tpmod_parameters(self, t, 0, ndim, is_dense ? dense : windows);
+    return tpmod_parameters(self, m, tp_layer_weights(m, l), ndim, is_dense ? dense : windows);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_weights_obj, tpmod_model_weights);
 
@@ -721,9 +731,8 @@ static mp_obj_t tpmod_model_bias(mp_obj_t self_in, mp_obj_t l_in) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
     tp_model_t *m = tpmod_model_of(self);
     uint32_t l = tpmod_layer_index(m, l_in);
-    const tp_layer_t *t = tp_model_layer(m, l);
-    const uint32_t n = t->c;
-    return tpmod_parameters(self, t, n * tp_layer_fan_in(m, l), 1, &n);
+    const uint32_t n = tp_model_layer(m, l)->c;
+    return tpmod_parameters(self, m, tp_layer_bias(m, l), 1, &n);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_bias_obj, tpmod_model_bias);
 
