@@ -1,6 +1,6 @@
 """What a pretrained model gains by training what, for Sequential.plan(layers, budget=...).
 
-    build/venv/bin/python scripts/contributions.py resnet8 new.npz --start build/models/resnet8.params
+    build/venv/bin/python scripts/contributions.py lenet new.npz --start build/models/lenet.params
 
 Fine-tunes the model on the data again and again: the last 1, 2 .. n biases; then, with the biases
 from there on, the weights of every layer for all of its filters and for 1/2, 1/4 and 1/8 of them.
@@ -94,7 +94,10 @@ def main():
     out.write_text(json.dumps(table) + "\n")
     say("biases of the last 1, 2 ..: " + " ".join(f"{g:+.3f}" for g in table["biases"]))
     for i, gains in enumerate(table["weights"]):
-        say(f"weights of layer {i + 1:2} at 1, 1/2, 1/4, 1/8: " + " ".join(f"{g:+.3f}" for g in gains))
+        say(
+            f"weights of layer {i + 1:2} at 1, 1/2, 1/4, 1/8: "
+            + " ".join(f"{g:+.3f}" for g in gains)
+        )
     say(f"{short(out)} is ready")
 
 
