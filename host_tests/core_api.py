@@ -201,6 +201,8 @@ PROTOTYPES = {
     "tp_layer_fan_in": (u32, _P, u32),
     "tp_model_inputs": (u32, _P),
     "tp_model_external": (_INT, _P, _P, _SIZE, _FAULT),
+    "tp_model_take_external": (None, _P),
+    "tp_layer_external": (_P, _P, u32),
     "tp_model_outputs": (u32, _P),
     "tp_model_reset": (None, _P, u32),
     "tp_set_optimizer": (_INT, _P, c.POINTER(Opt), _FAULT),

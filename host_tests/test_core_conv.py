@@ -159,6 +159,53 @@ def test_frozen_parameters_may_lie_outside_the_block(core):
         outside.predict(np.zeros(spec.inputs, np.float32))
 
 
+# Of the pretrained rows: all of them, so many filters, the biases or nothing.
+PARTLY = {
+    "lenet": {0: "bias", 2: 2, 3: 3, 4: "all"},
+    "ds-cnn": {0: "none", 1: 3, 2: "bias", 4: 1},
+    "norm": {0: 3, 1: 2, 3: "bias", 5: "none"},
+}
+
+
+@pytest.mark.parametrize("name", PARTLY)
+@pytest.mark.parametrize("opt", ["sgd", "adam"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("percent", [0, 75])
+def test_of_external_rows_only_what_trains_lies_in_the_block(core, name, opt, batch, percent):
+    spec = replace(NETWORKS[name], opt=OPTIMIZER_CASES[opt], batch=batch, zero_skip=percent)
+    layers = list(spec.layers)
+    if name == "ds-cnn":
+        layers[1] = replace(layers[1], units=2)  # the first filters end inside a group
+    for i, part in PARTLY[name].items():
+        some = {"trainable": "all", "rows": part} if isinstance(part, int) else {"trainable": part}
+        layers[i] = replace(layers[i], **some)
+    spec = replace(spec, layers=tuple(layers))
+    inside = CoreModel(core, spec)
+    pretrained = np.concatenate(
+        [p.ravel() for i in PARTLY[name] for p in inside.weights_and_bias(i, "off_w")]
+    )
+    outside = CoreModel(core, replace(spec, external=tuple(PARTLY[name])))
+    outside.use_external(pretrained)
+    core.tp_model_take_external(outside.address)
+    outside.head.rng[:] = inside.head.rng[:]  # that of dropout; external rows draw no weights
+    kept = pretrained.copy()
+    for x, y in samples(spec, 10):
+        assert outside.train_step(x, y) == inside.train_step(x, y)
+        assert_same_bits(outside.predict(x), inside.predict(x))
+    assert_same_bits(pretrained, kept)
+    moved = 0
+    for i in PARTLY[name]:
+        row = inside.layer(i)
+        w, b = inside.weights_and_bias(i, "off_w")
+        trained = np.concatenate([w[: row.rows].ravel(), b if row.trainable else b[:0]])
+        at = outside.layer(i).off_w
+        assert_same_bits(outside.array(at, trained.shape), trained, f"layer {i}")
+        moved += trained.nbytes
+    assert outside.plan.parameters == moved < inside.plan.parameters
+    assert outside.plan.external == pretrained.nbytes == inside.plan.parameters
+    assert outside.check() == 0
+
+
 @pytest.mark.parametrize("name", ["norm"])
 def test_dropout_rests_while_predicting_and_draws_anew_for_each_sample(core, name):
     spec = replace(NETWORKS[name], opt=Optimizer(lr=1e-30))

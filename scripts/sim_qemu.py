@@ -33,18 +33,24 @@ ICOUNT = ["-icount", "shift=10"]
 COMMON = ["-nographic", "-monitor", "null", "-semihosting", "-serial", "pty"]
 PORT = re.compile(r"char device redirected to (\S+)")
 BOOT_SECONDS = 20
+# Where a board with `mapped` sees that file: its external RAM, here in the place of flash.
+MAPPED = 0x60000000
 
 
 class Board:
-    """A running board: `path` is its serial port. With `icount` its clock counts instructions."""
+    """A running board: `path` is its serial port. With `icount` its clock counts instructions.
+    mapped: a file in the memory of MPS2_AN500, at MAPPED."""
 
-    def __init__(self, board, firmware, icount=False):
+    def __init__(self, board, firmware, icount=False, mapped=None):
         if not shutil.which(MACHINES[board][0]):
             missing = setup_env.require_packages("qemu")
             if missing:
                 fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
         command = [*MACHINES[board], *COMMON, "-kernel", firmware]
         command += ICOUNT if icount else []
+        if mapped:
+            place = f"addr={MAPPED:#x},force-raw=on"
+            command += ["-device", f"loader,file={mapped},{place}"]
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command,
@@ -82,9 +88,9 @@ class Board:
 
 
 @contextlib.contextmanager
-def running(board, firmware, icount=False):
+def running(board, firmware, icount=False, mapped=None):
     """A board that runs while the block does; gives its serial port."""
-    emulated = Board(board, firmware, icount)
+    emulated = Board(board, firmware, icount, mapped)
     try:
         yield emulated.path
     finally:

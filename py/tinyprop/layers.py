@@ -158,7 +158,7 @@ class Dense(_Layer):
     sigmoid, tanh; softmax only as last layer, where the loss brings it along. init: he, glorot,
     zeros, ones; auto = he for (leaky) ReLU, else glorot. trainable: True, False, "bias", or a
     number: so many of the first units. after: the layer whose output to take, the one before if
-    None. external (not trainable): the parameters lie outside the model, see Sequential.
+    None. external: the parameters lie outside the model but for what trains, see Sequential.
     """
 
     _kind = _DENSE
@@ -379,8 +379,8 @@ def _name(i, layer):
 
 
 def compile_layers(layers, softmax_last):
-    """(layers, shape of the input for the core, rows for the core, places): places[r] = position
-    of row r in layers."""
+    """(layers, shape of the input for the core, rows for the core, places, shapes): places[r] =
+    position of row r in layers, shapes[r] that of its output."""
     layers = list(layers)
     if not layers or not isinstance(layers[0], Input):
         raise ValueError("the first layer must be Input(shape)")
@@ -441,7 +441,7 @@ def compile_layers(layers, softmax_last):
     shape = layers[0].shape
     plain = all(y._kind == _DENSE for y, _, _ in rows)
     shape = (1, 1, _size(shape)) if plain else _map_shape(shape)
-    return layers, shape, tuple(core), places
+    return layers, shape, tuple(core), places, [shapes[at] for at in places]
 
 
 def _position(layers, layer, i, name):

@@ -56,6 +56,30 @@ def _percent(part, whole):
     return "%.1f %%" % (100.0 * part / whole if whole else 0.0)
 
 
+def describe(
+    layers,
+    loss="softmax_cross_entropy",
+    optimizer=None,
+    policy=None,
+    dtype="f32",
+    seed=1,
+    batch_size=1,
+    keep=False,
+    zero_skip=75,
+):
+    """(layers, specification for _tinyprop, places, shapes); see Sequential, compile_layers."""
+    if loss == "mse":
+        loss = "mean_squared_error"
+    kind = _layers._choice("loss", loss, _LOSSES)
+    if dtype != "f32":
+        raise ValueError("dtype %r is not available: f32" % (dtype,))
+    layers, shape, rows, places, shapes = _layers.compile_layers(layers, kind == 0)
+    x = layers[0]
+    spec = (shape, kind, batch_size, seed, x.scale, x.offset, to_optimizer(optimizer)._spec)
+    spec += (to_policy(policy)._spec, rows, keep, zero_skip)
+    return layers, spec, places, shapes
+
+
 class Stats(dict):
     """What m.stats() returns: a dict that prints as a table."""
 
@@ -115,12 +139,12 @@ class Sequential:
     layers: Input first, then the rest, each taking the output of the one before it. loss:
     "softmax_cross_entropy" (y is a class index or a vector of probabilities) or
     "mean_squared_error" (y is a vector; a number where the model has one output). batch_size 1
-    updates in place and needs no memory for gradients.
-    All memory is taken here; training and predicting with out= take none. Outputs and errors that
-    do not live at the same time share memory; with keep=True all of them can be looked at. Zero
-    inputs of a layer are left out (with the same result) where at most zero_skip percent of them
-    are not zero; 0: never. external: buffer of float32 with the parameters of the layers that are
-    external, W then b, layer after layer; it may lie in flash.
+    updates in place and needs no memory for gradients. All memory is taken here; training and
+    predicting with out= take none. Outputs and errors that do not live at the same time share
+    memory; with keep=True all of them can be looked at. Zero inputs of a layer are left out (with
+    the same result) where at most zero_skip percent of them are not zero; 0: never. external:
+    buffer of float32 with the parameters of the layers that are external, W then b, layer after
+    layer; it may lie in flash. What trains of these layers is copied from there.
     """
 
     def __init__(
@@ -143,17 +167,9 @@ class Sequential:
             self.layers, self._places = _layers.restored_layers(self._m)
             self._bind()
             return
-        if loss == "mse":
-            loss = "mean_squared_error"
-        kind = _layers._choice("loss", loss, _LOSSES)
-        if dtype != "f32":
-            raise ValueError("dtype %r is not available: f32" % (dtype,))
-        self.layers, shape, rows, self._places = _layers.compile_layers(layers, kind == 0)
-        x = self.layers[0]
-        optimizer = to_optimizer(optimizer)._spec
-        policy = to_policy(policy)._spec
-        spec = (shape, kind, batch_size, seed, x.scale, x.offset, optimizer, policy, rows)
-        spec += (keep, zero_skip)
+        self.layers, spec, self._places, _ = describe(
+            layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
+        )
         self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
         self._bind()
         for r, at in enumerate(self._places):
@@ -307,9 +323,22 @@ class Sequential:
         only with keep=True."""
         return self._m.weights(self._row(i), 3)
 
-    def plan(self):
-        """Bytes of the model: total and its parts, and persist, the size of a checkpoint."""
-        return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+    def plan(self, budget=None, contributions=None, **settings):
+        """Bytes of the model: total and its parts, and persist, the size of a checkpoint.
+
+        Sequential.plan(layers, budget=bytes, contributions=None, ...), before there is a model,
+        sets `trainable` of the layers so that the model will have at most so many bytes; returns
+        what it chose, a budget.Choice. contributions: what to gain by training what, a dict made
+        by scripts/contributions.py; without it, the nearer to the output the more. The rest: the
+        settings that Sequential will be given. ValueError: not possible.
+        """
+        if budget is None:
+            return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+        if isinstance(self, Sequential):
+            raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
+        from .budget import choose
+
+        return choose(self, budget, contributions, settings)
 
     def summary(self):
         """Print layers, shapes, parameters and bytes."""

@@ -310,7 +310,10 @@ static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, s
             tpmod_raise_spec_fault(err, &fault, args[1]);
         }
     }
-    tpmod_model_of(self); // are the external parameters all there?
+    tp_model_t *m = tpmod_model_of(self); // are the external parameters all there?
+    if (n_args > 1 && args[1] != mp_const_none) {
+        tp_model_take_external(m);
+    }
     return MP_OBJ_FROM_PTR(self);
 }
 
@@ -595,6 +598,7 @@ static mp_obj_t tpmod_model_reset(mp_obj_t self_in, mp_obj_t seed) {
     tpmod_hold_t hold;
     tpmod_hold(&hold);
     tp_model_reset(m, new_seed);
+    tp_model_take_external(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
     tpmod_release(&hold);
     return mp_const_none;
 }
@@ -689,8 +693,9 @@ static mp_obj_t tpmod_model_layer(mp_obj_t self_in, mp_obj_t l_in) {
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_layer_obj, tpmod_model_layer);
 
 // weights(l, what=0) -> Tensor of layer l: 0 its weights (filters, K), of windows (filters, height,
-// width, channels), depthwise without the last; 1 its bias; 2 what predict() left at its output; 3
-// the errors that the last training step kept
+// width, channels), depthwise without the last, of an external layer that trains some filters only
+// these; 1 its bias; 2 what predict() left at its output; 3 the errors that the last training step
+// kept
 static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
     tp_model_t *m = tpmod_model_of(self);
@@ -698,20 +703,31 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
     mp_int_t what = n_args > 2 ? mp_obj_get_int(args[2]) : 0;
     const tp_layer_t *t = tp_model_layer(m, l);
     if (what < 2) {
-        bool outside = (t->flags & TP_ROW_EXTERNAL) != 0;
-        if (n == 0 || (outside && self->external == mp_const_none)) {
+        const float *p = what == 0 ? tp_layer_weights(m, l) : tp_layer_bias(m, l);
+        if (p == NULL) {
             tpmod_raise_value("this layer has no weights here");
         }
         uint32_t dims[] = {t->c, t->kernel_h, t->kernel_w, 0}, ndim = 1;
+        if (what == 0) {
+            bool some = (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0;
+            dims[0] = some ? t->rows : t->c;
+            ndim = t->kind == TP_LAYER_CONV ? 4 : 3;
+        }
         if (what == 0 && t->kind == TP_LAYER_DENSE) {
             dims[1] = n;
             ndim = 2;
         } else if (what == 0) {
             dims[3] = n / (dims[1] * dims[2]);
-            ndim = t->kind == TP_LAYER_CONV ? 4 : 3;
         }
-        return tpmod_tensor_new(outside ? self->external : self->block,
-            t->off_w + (what == 1 ? 4u * n * t->c : 0), TP_F32, ndim, dims);
+        mp_obj_t owner = self->block;
+        uintptr_t at = (uintptr_t)p - (uintptr_t)m;
+        if (at >= m->block_bytes) {
+            mp_buffer_info_t b;
+            owner = self->external;
+            mp_get_buffer_raise(owner, &b, MP_BUFFER_READ);
+            at = (uintptr_t)p - (uintptr_t)b.buf;
+        }
+        return tpmod_tensor_new(owner, (uint32_t)at, TP_F32, ndim, dims);
     }
     const uint32_t dims[] = {t->h, t->w, t->c}, bytes = 4u * t->h * t->w * t->c;
     uint32_t at = what == 2 ? t->off_act : t->off_d;

@@ -143,7 +143,7 @@ typedef struct {
     uint8_t source; // 0: the row before it; r: the output of row r - 1; or TP_FROM_INPUT
     uint8_t other; // add: the second map, as source
     uint16_t rows; // train only the first so many filters; 0 = all
-    uint8_t external; // not trainable: its W and b lie outside the block (tp_model_external)
+    uint8_t external; // its W and b lie outside the block (tp_model_external), but what trains
     uint8_t pad;
 } tp_layer_spec_t;
 
@@ -175,7 +175,7 @@ typedef struct {
     uint32_t gradients; // 0 at batch 1
     uint32_t activations; // input, layer outputs and their d, as far as they live at once
     uint32_t scratch; // one patch, its d, index of its non-zero values; sums over a map
-    uint32_t external; // bytes of parameters outside the block
+    uint32_t external; // bytes of parameters outside the block, those that train among them
 } tp_plan_t;
 
 // One row of the layer table. Offsets count bytes from the start of the block; 0 = absent.
@@ -189,7 +189,7 @@ typedef struct {
     uint16_t h, w, c; // output
     uint16_t pad2;
     float slope;
-    uint32_t off_w; // W (c, K), then b (c); of an external row: from the start of that memory
+    uint32_t off_w; // W (c, K), then b (c); of an external row W (rows, K), b if it trains
     uint32_t off_m; // momentum or first moment, W (rows, K) then b (c)
     uint32_t off_v; // second moment
     uint32_t off_g; // gradient sum of the mini-batch, W then b, then one flag byte a filter
@@ -268,8 +268,11 @@ tp_model_t *tp_model_get(void *block, size_t bytes);
 
 tp_layer_t *tp_model_layer(tp_model_t *m, uint32_t l);
 // W (c, K) and K of a row; NULL where it has none, or where they lie outside and are not known.
+// Of an external row that trains some filters: W (rows, K), those in the block.
 float *tp_layer_weights(tp_model_t *m, uint32_t l);
 float *tp_layer_bias(tp_model_t *m, uint32_t l); // b (c)
+// Where an external row has all its W, then b; NULL where that is not known.
+const float *tp_layer_external(tp_model_t *m, uint32_t l);
 uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l);
 // a (h, w, c) after tp_predict, d after a training step; of a model that was not made with `keep`,
 // rows behind may have taken their memory since.
@@ -282,6 +285,8 @@ uint32_t tp_model_outputs(const tp_model_t *m);
 // To be told again before each use of the model if they or the block may have moved; not kept in
 // checkpoints. TP_ERR_BLOCK where bytes is too small.
 int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fault_t *fault);
+// Copy what trains of external rows into the block, where it is 0 at first: their start values.
+void tp_model_take_external(tp_model_t *m);
 
 // Draw all weights anew, forget optimiser state, policy state and counters.
 void tp_model_reset(tp_model_t *m, uint32_t seed);

@@ -27,7 +27,10 @@ typedef struct {
     tp_layer_t *t;
     uint32_t l;
     tp_geometry_t g;
-    float *w, *x, *dx; // weights; source map; d of the source map, or NULL
+    float *x, *dx;      // source map; d of the source map, or NULL
+    float *w;           // weights of the first `here` filters
+    const float *rest;  // of the others, outside; counted from filter 0 as well
+    uint32_t here;
     bool skip;         // zero inputs are left out
     float *gathered, *spare;
     uint16_t *columns;
@@ -45,7 +48,10 @@ static tp_work_t tp_begin(tp_model_t *m, uint32_t l, bool looks) {
     k.l = l;
     k.t = &tp_table(m)[l];
     k.g = tp_geometry(k.t, tp_map_shape(m, k.t->source));
+    bool external = (k.t->flags & TP_ROW_EXTERNAL) != 0;
     k.w = tp_layer_weights(m, l);
+    k.rest = tp_layer_external(m, l);
+    k.here = external ? k.t->rows : k.t->c;
     k.x = tp_map(m, k.t->source);
     k.dx = NULL;
     k.skip = looks && tp_skips_zeros(m, k.x, tp_elements(k.g.in));
@@ -64,6 +70,25 @@ static const float *tp_patch(const tp_work_t *k, const tp_k_window_t *q) {
     return k->gathered;
 }
 
+static const float *tp_filter(const tp_work_t *k, uint32_t row) {
+    return (row < k->here ? k->w : k->rest) + (size_t)row * k->g.fan_in;
+}
+
+// All filters of a group at one place.
+static void tp_patch_forward(const tp_work_t *k, float *out, const float *patch, uint32_t first,
+    const float *bias, const tp_k_index_t *index) {
+    uint32_t n = k->g.fan_in, end = first + k->g.filters, next;
+    for (uint32_t row = first; row < end; row = next) {
+        next = row < k->here && k->here < end ? k->here : end;
+        const float *w = tp_filter(k, row), *b = bias + row;
+        if (index == NULL) {
+            tp_k_matvec_f32(out + (row - first), w, patch, b, next - row, n);
+        } else {
+            tp_k_matvec_index_f32(out + (row - first), w, patch, b, next - row, n, index);
+        }
+    }
+}
+
 static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
     const tp_geometry_t *g = &k->g;
     const tp_layer_t *t = k->t;
@@ -75,15 +100,14 @@ static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
             for (uint32_t group = 0; group < g->groups; group++, out += rows) {
                 tp_k_window_t q = tp_window(g, y, x, group);
                 const float *patch = tp_patch(k, &q);
-                const float *w = k->w + (size_t)group * rows * n, *bias = b + group * rows;
                 if (!k->skip) {
-                    tp_k_matvec_f32(out, w, patch, bias, rows, n);
+                    tp_patch_forward(k, out, patch, group * rows, b, NULL);
                     *macs += (uint64_t)n * rows;
                     continue;
                 }
                 tp_k_index_t index;
                 tp_k_index_f32(&index, k->columns, patch, n);
-                tp_k_matvec_index_f32(out, w, patch, bias, rows, n, &index);
+                tp_patch_forward(k, out, patch, group * rows, b, &index);
                 *macs += (uint64_t)index.total * rows;
             }
         }
@@ -102,7 +126,8 @@ typedef struct {
 // Old weights give dx; then the weights of filter `o` take their step.
 static void tp_filter_backward(tp_work_t *k, const tp_place_t *p, uint32_t o, bool in_place) {
     uint32_t n = k->g.fan_in, row = p->first + o;
-    float d = p->d[o], *w = k->w + (size_t)row * n, step = -(k->m->opt.lr * d);
+    // Only filters that train, which are in the block, are written to.
+    float d = p->d[o], *w = (float *)(uintptr_t)tp_filter(k, row), step = -(k->m->opt.lr * d);
     bool update = p->update && row < k->t->rows;
     bool skips = p->index != NULL && (in_place || k->m->batch > 1);
     k->t->macs += (update ? (skips ? p->index->total : n) : 0) +

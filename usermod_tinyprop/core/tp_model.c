@@ -17,17 +17,19 @@ float *tp_layer_weights(tp_model_t *m, uint32_t l) {
     if (!tp_has_weights(t->kind)) {
         return NULL;
     }
-    if ((t->flags & TP_ROW_EXTERNAL) != 0) {
-        const uint8_t *outside = *tp_outside(m);
-        // External rows do not train: nobody writes there.
-        return outside != NULL ? (float *)(uintptr_t)(outside + t->off_w) : NULL;
+    if ((t->flags & TP_ROW_EXTERNAL) != 0 && t->rows == 0) {
+        // They do not train: nobody writes there.
+        return (float *)(uintptr_t)tp_layer_external(m, l);
     }
     return tp_at(m, t->off_w);
 }
 
 float *tp_layer_bias(tp_model_t *m, uint32_t l) {
-    float *w = tp_layer_weights(m, l);
-    return w != NULL ? w + (size_t)tp_layer_fan_in(m, l) * tp_table(m)[l].c : NULL;
+    const tp_layer_t *t = &tp_table(m)[l];
+    bool external = (t->flags & TP_ROW_EXTERNAL) != 0, here = t->trainable != TP_TRAIN_NONE;
+    float *w = external && here ? tp_at(m, t->off_w) : tp_layer_weights(m, l);
+    size_t n = tp_layer_fan_in(m, l);
+    return w != NULL ? w + n * (external && here ? t->rows : t->c) : NULL;
 }
 
 uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l) {
@@ -52,11 +54,11 @@ uint32_t tp_model_outputs(const tp_model_t *m) {
     return tp_elements(tp_map_shape(m, m->n_layers));
 }
 
-// Bytes of parameters outside the block.
-static uint64_t tp_external_bytes(const tp_model_t *m) {
+// Bytes of parameters outside the block that belong to the rows before `end`.
+static uint64_t tp_external_bytes(const tp_model_t *m, uint32_t end) {
     const tp_layer_t *table = (const tp_layer_t *)(m + 1);
     uint64_t n = 0;
-    for (uint32_t l = 0; l < m->n_layers; l++) {
+    for (uint32_t l = 0; l < end; l++) {
         if ((table[l].flags & TP_ROW_EXTERNAL) != 0) {
             n += ((uint64_t)tp_layer_fan_in(m, l) + 1u) * table[l].c * 4u;
         }
@@ -64,8 +66,26 @@ static uint64_t tp_external_bytes(const tp_model_t *m) {
     return n;
 }
 
+const float *tp_layer_external(tp_model_t *m, uint32_t l) {
+    const uint8_t *outside = (tp_table(m)[l].flags & TP_ROW_EXTERNAL) != 0 ? *tp_outside(m) : NULL;
+    return outside != NULL ? (const float *)(const void *)(outside + tp_external_bytes(m, l))
+                           : NULL;
+}
+
+void tp_model_take_external(tp_model_t *m) {
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        const tp_layer_t *t = &tp_table(m)[l];
+        const float *from = tp_layer_external(m, l);
+        if (from != NULL && t->trainable != TP_TRAIN_NONE) {
+            size_t n = tp_layer_fan_in(m, l);
+            memcpy(tp_at(m, t->off_w), from, n * t->rows * sizeof(float));
+            memcpy(tp_layer_bias(m, l), from + n * t->c, t->c * sizeof(float));
+        }
+    }
+}
+
 int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fault_t *fault) {
-    uint64_t n = tp_external_bytes(m);
+    uint64_t n = tp_external_bytes(m, m->n_layers);
     if (n == 0) {
         return TP_OK;
     }
@@ -171,12 +191,13 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
     if (err) {
         return tp_fail(fault, err, "x", -1, (float)bad, 0.0f, 0.0f);
     }
+    uint64_t outside = tp_external_bytes(m, m->n_layers);
+    if (outside > 0 && *tp_outside(m) == NULL) {
+        return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
+            (float)outside, TP_HUGE);
+    }
     *macs = 0;
     for (uint32_t l = 0; l < m->n_layers; l++) {
-        if (tp_has_weights(tp_table(m)[l].kind) && tp_layer_weights(m, l) == NULL) {
-            return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
-                (float)tp_external_bytes(m), TP_HUGE);
-        }
         tp_layer_forward(m, l, macs);
     }
     return TP_OK;

@@ -3,15 +3,14 @@
 
 #include "tp_internal.h"
 
-// W and b of a row, and what belongs to them, lie one behind the other: of W only the filters that
-// train where `moved` parts are meant (moments, sums).
-static size_t tp_weights_of(const tp_model_t *m, const tp_layer_t *layer, bool moved) {
+// Weights of a row that train. Moments and sums have these, then those of b.
+static size_t tp_weights_of(const tp_model_t *m, const tp_layer_t *layer) {
     uint32_t l = (uint32_t)(layer - (const tp_layer_t *)(m + 1));
-    return (size_t)tp_layer_fan_in(m, l) * (moved ? layer->rows : layer->c);
+    return (size_t)tp_layer_fan_in(m, l) * layer->rows;
 }
 
 static uint8_t *tp_row_flags(tp_model_t *m, const tp_layer_t *layer) {
-    return (uint8_t *)(tp_at(m, layer->off_g) + tp_weights_of(m, layer, true) + layer->c);
+    return (uint8_t *)(tp_at(m, layer->off_g) + tp_weights_of(m, layer) + layer->c);
 }
 
 void tp_optim_begin(tp_model_t *m) {
@@ -77,11 +76,11 @@ void tp_optim_untouched(tp_model_t *m, tp_layer_t *layer, uint32_t row) {
 }
 
 void tp_optim_bias(tp_model_t *m, tp_layer_t *layer, const float *d) {
-    size_t at = tp_weights_of(m, layer, true);
+    size_t at = tp_weights_of(m, layer);
     if (m->batch > 1) {
         tp_k_axpy_f32(tp_at(m, layer->off_g) + at, 1.0f, d, layer->c);
     } else {
-        float *b = tp_at(m, layer->off_w) + tp_weights_of(m, layer, false);
+        float *b = tp_layer_bias(m, (uint32_t)(layer - tp_table(m)));
         tp_optim_step(m, layer, b, at, layer->c, 1.0f, d, 0.0f);
     }
 }
@@ -96,7 +95,7 @@ void tp_flush(tp_model_t *m) {
             if (layer->off_g == 0) {
                 continue;
             }
-            size_t weights = tp_weights_of(m, layer, true), outs = layer->c;
+            size_t weights = tp_weights_of(m, layer), outs = layer->c;
             size_t n = tp_layer_fan_in(m, l);
             float *g = tp_at(m, layer->off_g);
             uint8_t *flags = tp_row_flags(m, layer);
@@ -108,7 +107,7 @@ void tp_flush(tp_model_t *m) {
                     tp_optim_filter(m, layer, o, 1.0f, g + o * n);
                 }
             }
-            float *b = tp_at(m, layer->off_w) + tp_weights_of(m, layer, false);
+            float *b = tp_layer_bias(m, l);
             tp_optim_step(m, layer, b, weights, outs, 1.0f, g + weights, 0.0f);
             memset(g, 0, (weights + outs) * sizeof(float) + layer->rows);
         }

@@ -102,7 +102,7 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
     window = window && s->kind <= TP_LAYER_AVERAGE_POOL;
     bool linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
     linear = linear || (!weights && s->kind != TP_LAYER_ADD);
-    uint32_t wish = s->trainable == TP_TRAIN_NONE ? 1u : 0u, kernel = window && weights;
+    uint32_t kernel = window && weights;
     const tp_count_t limits[] = {
         {"layer kind", s->kind, TP_LAYER_DENSE, TP_LAYER_KINDS - 1},
         {"units", weights ? s->units : 1, 1, TP_MAX_UNITS},
@@ -116,7 +116,7 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
         {"select", s->select, 0, s->kind == TP_LAYER_CONV || s->kind == TP_LAYER_DEPTHWISE},
         {"source", tp_resolve(s->source, l), 0, l},
         {"second source", tp_resolve(s->other, l), 0, l},
-        {"external", s->external, 0, weights ? wish : 0},
+        {"external", s->external, 0, weights},
     };
     int err = tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
     if (err) {
@@ -297,8 +297,9 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             uint64_t moved = ((uint64_t)g.fan_in * t->rows + t->c) * 4u;
             bool trains = tp_trains(q);
             if (pass == 0) {
-                t->off_w = q->external ? tp_take(&outside, bytes, &plan->external)
-                                       : tp_take(&c, bytes, &plan->parameters);
+                tp_take(&outside, q->external ? bytes : 0, &plan->external);
+                bytes = !q->external ? bytes : trains ? moved : 0;
+                t->off_w = tp_take(&c, bytes, &plan->parameters);
                 uint64_t n = tp_row_scratch(s, t, &g, flags);
                 scratch = n > scratch ? n : scratch;
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
