@@ -10,8 +10,9 @@ from common import fail, run_main
 BUILDERS = {
     "rp2": {board: build_rp2.build_rp2 for board in build_rp2.BOARDS},
     "qemu": {board: build_qemu.build_qemu for board in build_qemu.BOARDS},
+    "xtensa": {board: build_qemu.build_qemu for board in build_qemu.XTENSA_BOARDS},
 }
-DEFAULT_BOARD = {"rp2": "RPI_PICO", "qemu": "MPS2_AN385"}
+DEFAULT_BOARD = {"rp2": "RPI_PICO", "qemu": "MPS2_AN385", "xtensa": "XTENSA_SIM"}
 
 
 def main():

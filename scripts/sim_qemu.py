@@ -24,6 +24,7 @@ MACHINES = {
         *["-global", "nrf51-soc.sram-size=262144"],
     ],
     "VIRT_RV32": [*RISCV, "virt"],
+    "XTENSA_SIM": ["qemu-system-xtensa", "-machine", "lx60", "-cpu", "de233_fpu"],
 }
 COMMON = ["-nographic", "-monitor", "null", "-semihosting", "-serial", "pty"]
 PORT = re.compile(r"char device redirected to (\S+)")
@@ -35,7 +36,7 @@ class Board:
 
     def __init__(self, board, firmware, icount=False):
         if not shutil.which(MACHINES[board][0]):
-            missing = setup_env.require_packages("qemu")
+            missing = setup_env.require_packages("xtensa" if board == "XTENSA_SIM" else "qemu")
             if missing:
                 fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
         command = [*MACHINES[board], *COMMON, "-kernel", firmware]
@@ -90,7 +91,8 @@ def sim_qemu(board, firmware=None):
     """Run the board until Ctrl-C; prints the path of its serial port."""
     firmware = Path(firmware or BUILD / "firmware" / board / "firmware.elf")
     if not firmware.is_file():
-        fail(f"{short(firmware)} does not exist: make firmware PORT=qemu BOARD={board}")
+        port = "xtensa" if board == "XTENSA_SIM" else "qemu"
+        fail(f"{short(firmware)} does not exist: make firmware PORT={port} BOARD={board}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     emulated = Board(board, firmware)
     try:
