@@ -10,17 +10,21 @@ import shutil
 import time
 
 import setup_env
+import xtensa_tools
 from build_unix import MODULE, PACKAGE, make, stub_library
 from common import BUILD, ROOT, fail, locked, run_main, say, short
 from fetch_sources import fetch_sources
 
 PORT = ROOT / "ports" / "qemu"
 BOARDS = ["MPS2_AN385", "VIRT_RV32", "M0", "MPS2_AN386", "MPS2_AN500"]
+XTENSA_BOARDS = ["XTENSA_SIM"]
 
 
-def recipe(plain):
-    """What decides which files go into the firmware."""
+def recipe(plain, board):
+    """What decides which files go into the firmware, and with what they are compiled."""
     files = [*sorted(PORT.rglob("*.mk")), *sorted(PORT.glob("*.py"))]
+    if board in XTENSA_BOARDS:
+        files += [*xtensa_tools.RECIPE, *xtensa_tools.PORT.glob("*.mk")]
     frozen = [] if plain else sorted(str(p) for p in PACKAGE.rglob("*.py"))
     files += [] if plain else [MODULE]
     return "\n".join([*frozen, *(p.read_text() for p in files)])
@@ -31,14 +35,19 @@ def build_qemu(board, plain=False, options=()):
 
     `options` are more variables for make, for a plain firmware in a folder of its own.
     """
-    missing = setup_env.require_packages("qemu") + setup_env.require_packages("build")
+    xtensa = board in XTENSA_BOARDS
+    missing = setup_env.require_packages("xtensa" if xtensa else "qemu")
+    missing += setup_env.require_packages("build")
     if missing:
         fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
     if any(c.isspace() for c in str(ROOT)):
         fail(f"make cannot build in a folder with a space in its name: {ROOT}")
+    if xtensa:
+        xtensa_tools.use_clang()
     micropython = fetch_sources("unix")
     build = BUILD / "-".join(["qemu", board, *(["plain", *options] if plain else [])])
-    arguments = [f"BOARD={board}", f"BOARD_DIR={PORT / 'boards' / board}"]
+    folder = xtensa_tools.PORT if xtensa else PORT / "boards" / board
+    arguments = [f"BOARD={board}", f"BOARD_DIR={folder}"]
     arguments += ["FROZEN_MANIFEST="] if plain else [f"FROZEN_MANIFEST={PORT / 'manifest.py'}"]
     arguments += options if plain else [f"USER_C_MODULES={ROOT}"]
     if not (micropython / "lib" / "micropython-lib" / "README.md").exists():
@@ -48,7 +57,7 @@ def build_qemu(board, plain=False, options=()):
         make(micropython, "mpy-cross", BUILD / "mpy-cross", ["COPT=-O0"])
     with locked(build.name):
         say(f"Building MicroPython for {board} {'without' if plain else 'with'} tinyprop ...")
-        make(micropython, "ports/qemu", build, arguments, recipe(plain))
+        make(micropython, "ports/qemu", build, arguments, recipe(plain, board))
         elf = build / "firmware.elf"
         if not plain:
             elf = BUILD / "firmware" / board / "firmware.elf"
@@ -61,7 +70,7 @@ def build_qemu(board, plain=False, options=()):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("board", choices=BOARDS)
+    parser.add_argument("board", choices=BOARDS + XTENSA_BOARDS)
     parser.add_argument("--plain", action="store_true", help="without tinyprop")
     arguments = parser.parse_args()
     build_qemu(arguments.board, arguments.plain)

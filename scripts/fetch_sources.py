@@ -111,14 +111,14 @@ class Apt:
         return code == 0 and (folder / entry["file"]).is_file()
 
 
-def open_mirror(lock, entries, folder):
+def open_mirror(lock, entries, folder, other_way=OTHER_WAY):
     """The first configured mirror that answers for the suite."""
     what = f"cannot fetch {entries[0]['name']} {entries[0]['version']}"
     if not shutil.which("apt-get"):
-        fail(f"{what}: this machine has no apt-get; {OTHER_WAY}")
+        fail(f"{what}: this machine has no apt-get; {other_way}")
     mirrors = configured_mirrors()
     if not mirrors:
-        fail(f"{what}: apt names no Debian mirror here; {OTHER_WAY}")
+        fail(f"{what}: apt names no Debian mirror here; {other_way}")
     for i, mirror in enumerate(mirrors):
         (folder / str(i)).mkdir()
         apt = Apt(folder / str(i), mirror, lock["suite"], lock["component"])
@@ -127,7 +127,7 @@ def open_mirror(lock, entries, folder):
             return apt
     fail(
         f"{what}: no answer for suite {lock['suite']} from {' or '.join(mirrors)} "
-        f"(network down? details: build/log/fetch.log); {OTHER_WAY}"
+        f"(network down? details: build/log/fetch.log); {other_way}"
     )
 
 

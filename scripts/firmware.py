@@ -12,8 +12,14 @@ BUILDERS = {
     "rp2": {board: build_rp2.build_rp2 for board in build_rp2.BOARDS},
     "esp32": {board: build_esp32.build_esp32 for board in build_esp32.BOARDS},
     "qemu": {board: build_qemu.build_qemu for board in build_qemu.BOARDS},
+    "xtensa": {board: build_qemu.build_qemu for board in build_qemu.XTENSA_BOARDS},
 }
-DEFAULT_BOARD = {"rp2": "RPI_PICO", "esp32": "ESP32_GENERIC", "qemu": "MPS2_AN385"}
+DEFAULT_BOARD = {
+    "rp2": "RPI_PICO",
+    "esp32": "ESP32_GENERIC",
+    "qemu": "MPS2_AN385",
+    "xtensa": "XTENSA_SIM",
+}
 
 
 def main():

@@ -1,7 +1,8 @@
 """Set up this machine: Debian packages (as root) and the Python environment in build/venv.
 
 Groups: `build` is what `make build` and `make demo` need, `test` adds what the whole suite uses,
-`firmware` is what `make firmware` and `make sim` need, `qemu` the same for boards in QEMU.
+`firmware` is what `make firmware` and `make sim` need, `qemu` the same for boards in QEMU,
+`xtensa` for the ESP32's instruction set.
 What the suite lacks here is listed in build/missing.json, {need: how to get it}: tests skip with
 that reason. With CI=true nothing may be skipped, so a lack is an error. Without a compiler
 nothing works, so that is always an error.
@@ -54,6 +55,10 @@ def has_picolibc():
         return False
 
 
+def has_xtensa_headers():
+    return os.path.exists("/usr/lib/xtensa-lx106-elf/include/string.h")
+
+
 # Debian package -> is what it brings already here, whoever installed it?
 PACKAGES = {
     "build": {
@@ -83,6 +88,11 @@ PACKAGES = {
         "picolibc-riscv64-unknown-elf": has_picolibc,
         "qemu-system-arm": lambda: has_program("qemu-system-arm"),
         "qemu-system-misc": lambda: has_program("qemu-system-riscv32"),
+    },
+    "xtensa": {
+        "binutils-xtensa-lx106": lambda: has_program("xtensa-lx106-elf-ld"),
+        "picolibc-xtensa-lx106-elf": has_xtensa_headers,
+        "qemu-system-misc": lambda: has_program("qemu-system-xtensa"),
     },
 }
 INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]

@@ -24,9 +24,10 @@ MACHINES = {
         *["-global", "nrf51-soc.sram-size=262144"],
     ],
     "VIRT_RV32": [*RISCV, "virt"],
+    "XTENSA_SIM": ["qemu-system-xtensa", "-machine", "lx60", "-cpu", "de233_fpu"],
 }
 # Ticks of a board's time.ticks_cpu() in a microsecond (ports/qemu/tinyprop_board.c).
-TICKS_PER_US = {**dict.fromkeys(MACHINES, 25), "M0": 16, "VIRT_RV32": 10}
+TICKS_PER_US = {**dict.fromkeys(MACHINES, 25), "M0": 16, "VIRT_RV32": 10, "XTENSA_SIM": 40}
 # Every instruction takes 1024 ns of the board's time. As that is longer than any of these ticks,
 # they tell how many were executed, exactly.
 ICOUNT = ["-icount", "shift=10"]
@@ -43,7 +44,7 @@ class Board:
 
     def __init__(self, board, firmware, icount=False, mapped=None):
         if not shutil.which(MACHINES[board][0]):
-            missing = setup_env.require_packages("qemu")
+            missing = setup_env.require_packages("xtensa" if board == "XTENSA_SIM" else "qemu")
             if missing:
                 fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
         command = [*MACHINES[board], *COMMON, "-kernel", firmware]
@@ -101,7 +102,8 @@ def sim_qemu(board, firmware=None, icount=False):
     """Run the board until Ctrl-C; prints the path of its serial port."""
     firmware = Path(firmware or BUILD / "firmware" / board / "firmware.elf")
     if not firmware.is_file():
-        fail(f"{short(firmware)} does not exist: make firmware PORT=qemu BOARD={board}")
+        port = "xtensa" if board == "XTENSA_SIM" else "qemu"
+        fail(f"{short(firmware)} does not exist: make firmware PORT={port} BOARD={board}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     emulated = Board(board, firmware, icount)
     try:

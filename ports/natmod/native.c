@@ -54,8 +54,30 @@ static bool native_floats_arrive(void) {
     return native_equal(mp_obj_new_float(y.f), b) && native_equal(mp_obj_new_float(x.f), a);
 }
 
+#ifdef __xtensa__
+// To MicroPython ESP32, -S2 and -S3 are one architecture, but the -S2 has no FPU: there the first
+// float instruction would stop the chip.
+static bool native_fpu_is_missing(void) {
+    mp_obj_t sys = mp_import_name(MP_QSTR_sys, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
+    mp_obj_t machine = mp_load_attr(mp_load_attr(sys, MP_QSTR_implementation), MP_QSTR__machine);
+    for (const char *p = mp_obj_str_get_str(machine); *p != '\0'; p++) {
+        if (memcmp(p, "ESP32", 5) == 0 && memcmp(p + (p[5] == '-') + 5, "S2", 2) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+#endif
+
 mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
     MP_DYNRUNTIME_INIT_ENTRY
+    #ifdef __xtensa__
+    if (native_fpu_is_missing()) {
+        mp_raise_msg((mp_obj_type_t *)mp_load_global(MP_QSTR_ImportError),
+            "_tinyprop.mpy needs the FPU of ESP32 and ESP32-S3, the ESP32-S2 has none: build the "
+            "firmware with tinyprop");
+    }
+    #endif
     if (!native_floats_arrive()) {
         mp_raise_msg((mp_obj_type_t *)mp_load_global(MP_QSTR_ImportError),
             "_tinyprop.mpy is for " TINYPROP_ARCH ", this firmware passes floats otherwise: "

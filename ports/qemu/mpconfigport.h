@@ -26,3 +26,12 @@ void tinyprop_board_poll(void);
 #define MICROPY_VM_HOOK_INIT static unsigned int poll_countdown = TINYPROP_POLL_EVERY;
 #define MICROPY_VM_HOOK_LOOP TINYPROP_POLL
 #define MICROPY_VM_HOOK_RETURN TINYPROP_POLL
+// The ESP32's windowed ABI, with a setjmp that knows it (ports/xtensa/sim.c).
+#ifdef __xtensa__
+#define MICROPY_EMIT_XTENSAWIN (1)
+#define MICROPY_NLR_SETJMP (1)
+#define MICROPY_GCREGS_SETJMP (1)
+// The constants of a native module stand apart from its code, which may not point to their start.
+#define MICROPY_PERSISTENT_CODE_TRACK_FUN_DATA (1)
+#define MICROPY_PERSISTENT_CODE_TRACK_BSS_RODATA (1)
+#endif

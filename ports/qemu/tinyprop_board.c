@@ -77,6 +77,35 @@ static int serial_readable(void) {
     return (*(volatile uint8_t *)0x10000005 & 1) != 0;
 }
 
+#elif defined(QEMU_SOC_XTENSA)
+#include "sim.h"
+
+// The core's own clock.
+#define TICKS_PER_US 40
+
+static void clock_start(void) {
+}
+
+static uint32_t clock_count(void) {
+    return sim_cycles();
+}
+
+static int serial_readable(void) {
+    return sim_readable();
+}
+
+void uart_init(void) {
+}
+
+int uart_rx_chr(void) {
+    int c = sim_read();
+    return c >= 0 ? c : UART_RX_NO_CHAR;
+}
+
+void uart_tx_strn(const char *text, size_t n) {
+    sim_write(text, n);
+}
+
 #endif
 
 // Wraps of the 32-bit counter are noticed as long as somebody asks once in the time of one wrap,
