@@ -53,7 +53,7 @@ static int tp_row_shape(const tp_spec_t *s, uint32_t l, tp_shape_t *shapes, tp_f
     const tp_layer_spec_t *q = &s->layers[l];
     tp_shape_t in = shapes[tp_resolve(q->source, l)];
     uint32_t h = in.h, w = in.w, c = in.c;
-    uint64_t fan_in = (uint64_t)h * w * c;
+    uint32_t fan_in = h * w * c; // of a map: at most TP_MAX_MAP
     if (q->kind == TP_LAYER_DENSE) {
         h = w = 1;
         c = q->units;
@@ -67,7 +67,7 @@ static int tp_row_shape(const tp_spec_t *s, uint32_t l, tp_shape_t *shapes, tp_f
             return tp_fail(fault, TP_ERR_RANGE, h == 0 ? "kernel height" : "kernel width",
                 (int32_t)l, (float)(h == 0 ? kh : kw), 1.0f, (float)(h == 0 ? in.h : in.w));
         }
-        fan_in = (uint64_t)kh * kw * (q->kind == TP_LAYER_CONV ? c : 1u);
+        fan_in = kh * kw * (q->kind == TP_LAYER_CONV ? c : 1u);
         c = q->kind == TP_LAYER_CONV ? q->units : q->kind == TP_LAYER_DEPTHWISE ? c * q->units : c;
     } else if (q->kind == TP_LAYER_ADD) {
         tp_shape_t other = shapes[tp_resolve(q->other, l)];

@@ -55,12 +55,12 @@ uint32_t tp_model_outputs(const tp_model_t *m) {
 }
 
 // Bytes of parameters outside the block that belong to the rows before `end`.
-static uint64_t tp_external_bytes(const tp_model_t *m, uint32_t end) {
+static uint32_t tp_external_bytes(const tp_model_t *m, uint32_t end) {
     const tp_layer_t *table = (const tp_layer_t *)(m + 1);
-    uint64_t n = 0;
+    uint32_t n = 0; // the plan saw to it that it fits
     for (uint32_t l = 0; l < end; l++) {
         if ((table[l].flags & TP_ROW_EXTERNAL) != 0) {
-            n += ((uint64_t)tp_layer_fan_in(m, l) + 1u) * table[l].c * 4u;
+            n += (tp_layer_fan_in(m, l) + 1u) * table[l].c * 4u;
         }
     }
     return n;
@@ -85,7 +85,7 @@ void tp_model_take_external(tp_model_t *m) {
 }
 
 int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fault_t *fault) {
-    uint64_t n = tp_external_bytes(m, m->n_layers);
+    uint32_t n = tp_external_bytes(m, m->n_layers);
     if (n == 0) {
         return TP_OK;
     }
@@ -191,7 +191,7 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
     if (err) {
         return tp_fail(fault, err, "x", -1, (float)bad, 0.0f, 0.0f);
     }
-    uint64_t outside = tp_external_bytes(m, m->n_layers);
+    uint32_t outside = tp_external_bytes(m, m->n_layers);
     if (outside > 0 && *tp_outside(m) == NULL) {
         return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
             (float)outside, TP_HUGE);

@@ -161,7 +161,7 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
     }
     if (s->n_scale != 0 && n_in % s->n_scale != 0) {
         return tp_fail(fault, TP_ERR_SHAPE, "length of the input scale (must divide the input)",
-            -1, (float)s->n_scale, (float)n_in, (float)n_in);
+            -1, (float)s->n_scale, (float)(uint32_t)n_in, (float)(uint32_t)n_in);
     }
     for (uint32_t i = 0; i < s->n_scale; i++) {
         if (!tp_isfinite(s->scale[i]) || !tp_isfinite(s->offset[i])) {
