@@ -85,14 +85,40 @@ static uint32_t functions(void) {
     return crc;
 }
 
+#define WEIGHTS .init = TP_INIT_AUTO, .trainable = TP_TRAIN_ALL
+#define WINDOW(n) .kernel_h = n, .kernel_w = n
+static const tp_layer_spec_t dense[] = {
+    {.kind = TP_LAYER_DENSE, .activation = TP_RELU, .units = 32, WEIGHTS},
+    {.kind = TP_LAYER_DENSE, .units = CLASSES, WEIGHTS},
+};
+static const tp_layer_spec_t maps[] = {
+    {.kind = TP_LAYER_CONV, .activation = TP_RELU, .units = 4, WINDOW(3), .same = 1, WEIGHTS},
+    {.kind = TP_LAYER_DEPTHWISE, .units = 1, WINDOW(3), .same = 1, WEIGHTS},
+    {.kind = TP_LAYER_ADD, .activation = TP_RELU, .other = 1},
+    {.kind = TP_LAYER_MAX_POOL, WINDOW(2), .stride_h = 2, .stride_w = 2},
+    {.kind = TP_LAYER_CONV,
+        .activation = TP_RELU,
+        .units = 8,
+        WINDOW(3),
+        .stride_h = 2,
+        .stride_w = 2,
+        .select = TP_SELECT_CHANNELS,
+        WEIGHTS},
+    {.kind = TP_LAYER_DENSE, .units = CLASSES, WEIGHTS},
+};
+
 // Trains as on_target/crc_of_training.py does, with inputs half of which are zero.
-static uint32_t train(uint8_t policy, uint8_t optimizer, float lr, float momentum) {
+static uint32_t train(uint32_t n_layers, const tp_layer_spec_t *layers, uint8_t policy,
+    uint8_t optimizer, float lr, float momentum) {
     static uint64_t block[4096];
-    static const tp_layer_spec_t layers[] = {
-        {TP_LAYER_DENSE, TP_RELU, TP_INIT_AUTO, TP_TRAIN_ALL, 32, 0.0f},
-        {TP_LAYER_DENSE, TP_LINEAR, TP_INIT_AUTO, TP_TRAIN_ALL, CLASSES, 0.0f},
-    };
-    tp_spec_t spec = {.n_in = INPUTS, .n_layers = 2, .layers = layers, .batch = 1, .seed = 1};
+    tp_spec_t spec = {.h = 1, .w = 1, .c = INPUTS, .n_layers = n_layers, .layers = layers};
+    if (layers == maps) {
+        spec.h = spec.w = 8;
+        spec.c = 1;
+    }
+    spec.batch = 1;
+    spec.seed = 1;
+    spec.zero_skip = 75;
     spec.loss = TP_SOFTMAX_CROSS_ENTROPY;
     spec.opt = (tp_opt_t){.kind = optimizer, .lr = lr, .momentum = momentum};
     spec.opt.beta1 = 0.9f;
@@ -123,10 +149,12 @@ static uint32_t train(uint8_t policy, uint8_t optimizer, float lr, float momentu
         }
     }
     uint32_t crc = 0;
-    for (uint32_t l = 0; l < 2; l++) {
-        uint32_t rows = layers[l].units, columns = l == 0 ? INPUTS : 32;
-        crc = tp_crc32(crc, tp_layer_weights(model, l), rows * columns * sizeof(float));
-        crc = tp_crc32(crc, tp_layer_bias(model, l), rows * sizeof(float));
+    for (uint32_t l = 0; l < n_layers; l++) {
+        uint32_t filters = tp_model_layer(model, l)->c, n = filters * tp_layer_fan_in(model, l);
+        if (n > 0) {
+            crc = tp_crc32(crc, tp_layer_weights(model, l), n * sizeof(float));
+            crc = tp_crc32(crc, tp_layer_bias(model, l), filters * sizeof(float));
+        }
     }
     return crc;
 }
@@ -140,9 +168,12 @@ int main(int argc, char **argv) {
     }
     line("math", 0, functions());
     for (uint8_t policy = TP_FULL; policy <= TP_TINYPROPV2; policy++) {
-        line("sgd", policy, train(policy, TP_SGD, 0.05f, 0.0f));
+        line("sgd", policy, train(2, dense, policy, TP_SGD, 0.05f, 0.0f));
+        line("maps", policy, train(6, maps, policy, TP_SGD, 0.05f, 0.0f));
     }
-    line("mom", 0, train(TP_TINYPROPV2, TP_SGD, 0.02f, 0.9f));
-    line("adam", 0, train(TP_FULL, TP_ADAM, 0.002f, 0.0f));
+    line("mom", 0, train(2, dense, TP_TINYPROPV2, TP_SGD, 0.02f, 0.9f));
+    line("mom", 1, train(6, maps, TP_TINYPROPV2, TP_SGD, 0.02f, 0.9f));
+    line("adam", 0, train(2, dense, TP_FULL, TP_ADAM, 0.002f, 0.0f));
+    line("adam", 1, train(6, maps, TP_FULL, TP_ADAM, 0.002f, 0.0f));
     return 0;
 }
