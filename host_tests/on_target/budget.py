@@ -112,4 +112,23 @@ del few["biases"]
 raises("lack 'biases'", tp.Sequential.plan, network(), 9000, few)
 m = tp.Sequential(network())
 raises("taken", m.plan, 9000)
+
+# --- Less memory for more work ---
+
+weights, macs = [], []
+for again in (False, True):
+    layers = [tp.Input((8, 8, 2))]
+    layers += [tp.Conv2D(4, 3, padding="same", activation="relu") for _ in range(6)]
+    layers += [tp.Flatten(), tp.Dense(5)]
+    for i in (1, 2, 4):
+        layers[i].recompute = again
+    m = tp.Sequential(layers, policy=tp.Full())
+    for step in range(6):
+        m.train_step(array("f", [(i * step % 7) / 8 for i in range(128)]), step % 5)
+    other = m.copy()
+    assert other.plan() == m.plan() and other.layers[2].recompute == again
+    weights.append(b"".join([bytes(m.weights(i)) for i in (1, 2, 3, 4, 5, 6, 8)]))
+    macs.append((m.plan()["total"], m.stats()["effort_total"]))
+assert weights[0] == weights[1]
+assert macs[0][0] > macs[1][0] + 1024 and macs[0][1] < macs[1][1]
 print("OK")

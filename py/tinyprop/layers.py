@@ -82,14 +82,15 @@ def _pair(what, value):
 
 class _Layer:
     """What a row of the network has. after: the layer whose output is taken, if not the one
-    before."""
+    before. recompute: set it to True and the output is not kept in memory for the backward pass
+    but computed again there, with the same result."""
 
     _kind = 0
     units = 1
     activation = "linear"
     init = "auto"
     trainable = False
-    external = False
+    external = recompute = False
     slope = 0.0
     kernel = strides = (0, 0)
     padding = "valid"
@@ -488,6 +489,7 @@ def _row(label, layer, activation, slope, source, other):
         other,
         first,
         layer.external,
+        layer.recompute,
     )
 
 
@@ -547,6 +549,7 @@ def restored_layers(model):
             layer = (GlobalMaxPooling2D, GlobalAveragePooling2D)[kind - _MAX](after)
         else:
             layer = (MaxPooling2D, AveragePooling2D)[kind - _MAX](kernel, **window)
+        layer.recompute = y[23] > 0
         places.append(len(layers))
         maps.append(layer)
         layers.append(layer)

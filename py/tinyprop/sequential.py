@@ -390,7 +390,7 @@ class Sequential:
             if row[0] > _layers._DEPTHWISE:
                 continue
             units = row[15] * row[16] * row[17]
-            ymax, ratio, k, k_sum, macs = row[18:]
+            ymax, ratio, k, k_sum, macs = row[18:23]
             y = {"name": "%d %s" % (place, type(self.layers[place]).__name__), "units": units}
             y["k"] = k
             y["mean_k"] = k_sum / (trained or 1)

@@ -90,6 +90,7 @@ static const tpmod_field_t tpmod_spec_layer_fields[] = {
     TPMOD_INT(tp_layer_spec_t, other, TPMOD_U8, 0, 255, "second source"),
     TPMOD_INT(tp_layer_spec_t, rows, TPMOD_U16, 0, TP_MAX_UNITS, "filters to train"),
     TPMOD_INT(tp_layer_spec_t, external, TPMOD_U8, 0, 1, "external"),
+    TPMOD_INT(tp_layer_spec_t, recompute, TPMOD_U8, 0, 1, "recompute"),
 };
 
 static const tpmod_field_t tpmod_layer_fields[] = {
@@ -116,6 +117,7 @@ static const tpmod_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, k, TPMOD_U32),
     TPMOD_ITEM(tp_layer_t, k_sum, TPMOD_U64),
     TPMOD_ITEM(tp_layer_t, macs, TPMOD_U64),
+    TPMOD_ITEM(tp_layer_t, again, TPMOD_U8),
 };
 
 #define TPMOD_READ(target, fields, v, label) \
