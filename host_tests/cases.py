@@ -38,7 +38,7 @@ def network(n_in=9, hidden=(8, 7), activation="relu", outputs=4, **changes):
     return Spec(n_in, (*layers, Layer(outputs)), **changes)
 
 
-_HEAD = Layer(3)
+HEAD = Layer(3)
 
 
 def conv(units, kernel=3, stride=1, **changes):
@@ -53,9 +53,9 @@ def pool(kind="max_pool", kernel=2, **changes):
 
 # What the reference networks are made of, small.
 NETWORKS = {
-    "lenet": Spec((9, 8, 2), (conv(4), pool(), conv(5, 2), Layer(7, "relu"), _HEAD)),
+    "lenet": Spec((9, 8, 2), (conv(4), pool(), conv(5, 2), Layer(7, "relu"), HEAD)),
     "pool-overlaps": Spec(
-        (7, 7, 2), (conv(3, same=1), replace(pool(kernel=3), stride=(1, 2), same=1), _HEAD)
+        (7, 7, 2), (conv(3, same=1), replace(pool(kernel=3), stride=(1, 2), same=1), HEAD)
     ),
     "ds-cnn": Spec(
         (10, 6, 1),
@@ -64,7 +64,7 @@ NETWORKS = {
             conv(1, 3, same=1, kind="depthwise"),
             conv(5, 1),
             pool("average_pool", 0),
-            _HEAD,
+            HEAD,
         ),
     ),
     "resnet": Spec(
@@ -79,11 +79,11 @@ NETWORKS = {
             conv(5, 1, 2, activation="linear", source=4),
             Layer(kind="add", activation="relu", source=6, other=7),
             pool("average_pool", 0),
-            _HEAD,
+            HEAD,
         ),
     ),
     "one-dimension": Spec(
-        (1, 20, 3), (conv(4, (1, 5), (1, 2)), pool(kernel=1), conv(4, (1, 3), same=1), _HEAD)
+        (1, 20, 3), (conv(4, (1, 5), (1, 2)), pool(kernel=1), conv(4, (1, 3), same=1), HEAD)
     ),
     "norm": Spec(
         (5, 5, 2),
@@ -93,7 +93,7 @@ NETWORKS = {
             Layer(kind="dropout", slope=0.25),
             Layer(6, "tanh"),
             Layer(kind="dropout", slope=0.5),
-            _HEAD,
+            HEAD,
         ),
     ),
     "input-twice": Spec(
@@ -103,7 +103,7 @@ NETWORKS = {
             conv(2, 1, activation="sigmoid", source=0),
             Layer(kind="add", source=1, other=2),
             conv(2, 3, same=1, kind="depthwise"),
-            _HEAD,
+            HEAD,
         ),
     ),
 }

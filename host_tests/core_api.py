@@ -107,7 +107,7 @@ class LayerSpec(c.Structure):
         (f32, "slope"),
         (u8, "kernel_h kernel_w stride_h stride_w same select source other"),
         (u16, "rows"),
-        (u8, "external pad"),
+        (u8, "external recompute"),
     )
 
 
@@ -132,7 +132,7 @@ class Plan(c.Structure):
 class Layer(c.Structure):
     _fields_ = _fields(
         (u8, "kind activation init trainable"),
-        (u8, "source other kernel_h kernel_w stride_h stride_w same select flags pad"),
+        (u8, "source other kernel_h kernel_w stride_h stride_w same select flags again"),
         (u16, "rows h w c pad2"),
         (f32, "slope"),
         (u32, "off_w off_m off_v off_g off_act off_d"),
@@ -277,7 +277,7 @@ def c_policy(policy):
     return Policy(**{**values, "kind": names.POLICIES.index(policy.kind)})
 
 
-def c_layer(layer, external=False):
+def c_layer(layer, external=False, recompute=False):
     def source(number):
         return 0 if number is None else number or FROM_INPUT
 
@@ -300,6 +300,7 @@ def c_layer(layer, external=False):
         other=source(layer.other),
         rows=layer.rows,
         external=external,
+        recompute=recompute,
     )
 
 
@@ -310,7 +311,10 @@ def c_spec(spec):
         c=spec.shape[2],
         n_layers=len(spec.layers),
         layers=(LayerSpec * len(spec.layers))(
-            *(c_layer(y, i in spec.external) for i, y in enumerate(spec.layers))
+            *(
+                c_layer(y, i in spec.external, i in spec.recompute)
+                for i, y in enumerate(spec.layers)
+            )
         ),
         loss=names.LOSSES.index(spec.loss),
         keep=spec.keep,

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import NETWORKS, OPTIMIZER_CASES, POLICY_CASES, of, optimizers, policies
-from core_api import CoreModel
+from cases import HEAD, NETWORKS, OPTIMIZER_CASES, POLICY_CASES, conv, of, optimizers, policies
+from core_api import CoreModel, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle.spec import ACTIVATIONS, LOSSES, WEIGHTED, Layer, Optimizer, Policy, Spec
@@ -159,6 +159,39 @@ def test_frozen_parameters_may_lie_outside_the_block(core):
         outside.predict(np.zeros(spec.inputs, np.float32))
 
 
+@each_network
+@pytest.mark.parametrize("opt", ["sgd", "adam"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_outputs_computed_again_save_memory_and_change_nothing(core, spec, opt, batch):
+    spec = replace(spec, opt=OPTIMIZER_CASES[opt], batch=batch, keep=0)
+    for again in ({0}, {0, 1}, {0, 2}, {1, 2, 4}, set(range(len(spec.layers)))):
+        model = CoreModel(core, replace(spec, recompute=again))
+        model.block[model.head.persist_bytes :] = 0xA5
+        kept = CoreModel(core, spec)
+        for x, y in samples(spec, 6):
+            assert model.train_step(x, y) == kept.train_step(x, y)
+        weighted = [i for i, layer in enumerate(spec.layers) if layer.kind in WEIGHTED]
+        for i in weighted:
+            arrays = (m.weights_and_bias(i, "off_w") for m in (model, kept))
+            for a, b in zip(*arrays, strict=True):
+                assert_same_bits(a, b)
+        done = {i for i, row in enumerate(model.layers) if row.again}
+        assert done <= again
+        # What is done twice is counted twice.
+        more = core.tp_backward_macs(model.address) - core.tp_backward_macs(kept.address)
+        assert (more > 0) == any(i in done for i in weighted)
+        before = bytes(model.persistent())
+        assert model.check() == 0 and bytes(model.persistent()) == before
+
+
+def test_computing_outputs_of_a_chain_again_saves_four_of_ten_maps(core):
+    chain = Spec((8, 8, 4), (*(conv(4, same=1) for _ in range(8)), HEAD), keep=0)
+    one = 8 * 8 * 4 * 4
+    kept = plan(core, chain).activations
+    assert 10 * one <= kept < 10 * one + 100
+    assert plan(core, replace(chain, recompute=(0, 1, 2, 4, 6))).activations == 6 * one
+
+
 # Of the pretrained rows: all of them, so many filters, the biases or nothing.
 PARTLY = {
     "lenet": {0: "bias", 2: 2, 3: 3, 4: "all"},
@@ -288,12 +321,18 @@ def networks(draw):
 
 
 @settings(max_examples=400)
-@given(spec=networks(), zeros=of(0.0, 0.5, 1.0), vectors=st.booleans(), seed=st.integers(0, 99))
-def test_any_graph_trains_as_the_oracle_does(core, spec, zeros, vectors, seed):
+@given(
+    spec=networks(),
+    zeros=of(0.0, 0.5, 1.0),
+    vectors=st.booleans(),
+    seed=st.integers(0, 99),
+    again=st.sets(st.integers(0, 7)),
+)
+def test_any_graph_trains_as_the_oracle_does(core, spec, zeros, vectors, seed, again):
     pair = Pair(core, spec)
     dense = core.tp_dense_macs(pair.model.address)
     assert (dense.forward, dense.backward) == pair.net.dense_macs()
-    shared = CoreModel(core, replace(spec, keep=0))
+    shared = CoreModel(core, replace(spec, keep=0, recompute=again))
     steps = list(samples(spec, 4, seed, zeros, vectors))
     for x, y in steps:
         if pair.train(x, y) is None:

@@ -75,6 +75,7 @@ BAD = [
     (SPEC, "layers.1.rows", [8, 65535], "filters to train", 1),
     (SPEC, "layers.1.external", [2], "external", 1),
     (CONV, "layers.1.external", [1], "external", 1),
+    (CONV, "layers.1.recompute", [2], "recompute", 1),
     (CONV, "layers.0.kernel_h", [0, 7], "kernel height", 0),
     (CONV, "layers.0.kernel_w", [0, 6], "kernel width", 0),
     (CONV, "layers.0.same", [2], "padding", 0),

@@ -41,7 +41,9 @@ def spec_tuple(s):
     policy = (names.POLICIES.index(p.kind), p.beta_mode, p.dense_output, p.backoff, p.ratio)
     policy += (p.s_min, p.s_max, p.zeta, p.d_min, p.d_max, p.threshold, p.ymax_decay)
     policy += (p.k, p.warmup, p.max_skips, p.rescale)
-    layers = tuple(layer_tuple(y, i in s.external) for i, y in enumerate(s.layers))
+    layers = tuple(
+        layer_tuple(y, i in s.external, i in s.recompute) for i, y in enumerate(s.layers)
+    )
     scales = ["None", "None"]
     if s.scale:
         scales = [f'array("f", {list(v)})' for v in (s.scale, s.offset)]
@@ -49,9 +51,9 @@ def spec_tuple(s):
     return f"({head}, {optimizer}, {policy}, {layers}, {s.keep}, {s.zero_skip})"
 
 
-def layer_tuple(layer, external):
+def layer_tuple(layer, external, recompute):
     """The fields of tp_layer_spec_t in their order, behind a label."""
-    row = core_api.c_layer(layer, external)
+    row = core_api.c_layer(layer, external, recompute)
     fields = [name for name, _ in core_api.LayerSpec._fields_ if name != "pad"]
     return ("layer", *(getattr(row, name) for name in fields))
 

@@ -75,6 +75,10 @@ def parameters(model, network):
     pretrained = FOLDER / f"{model}.params"
     if network == "layers" and pretrained.is_file():
         return pretrained
+    return drawn(model, network)
+
+
+def drawn(model, network):
     path = FOLDER / "drawn" / f"{model}-{network}.params"
     path.parent.mkdir(parents=True, exist_ok=True)
     on_unix(DRAW.format(models=str(MODELS), model=model, network=network, path=str(path)))

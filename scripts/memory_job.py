@@ -7,6 +7,7 @@ bytes). contributions may be a table for the plan. Prints one line of JSON.
 
 import gc
 import json
+import struct
 from array import array
 
 import _tinyprop
@@ -33,6 +34,10 @@ def job_of(job):
     plain = getattr(network, job["network"])()[0].shape
     # Bytes become -1 .. 1, by numbers that are exact in binary.
     layers = getattr(network, job["network"])(tp.Input(plain, 1 / 128, -1), external=budget > 0)
+    n = 1
+    for d in plain:
+        n *= d
+    x = bytearray(n)
     if budget:
         parameters = external(job)
         choice = tp.Sequential.plan(layers, budget, job.get("contributions"), **settings)
@@ -44,11 +49,7 @@ def job_of(job):
     result["heap"] = gc.mem_alloc() - used
     result["plan"] = m.plan()
     result["macs"] = m._m.counters()[-2:]
-    n = 1
-    for d in plain:
-        n *= d
-    x = bytearray(n)
-    y = x if loss[0] == "m" else 1  # an autoencoder is told the same bytes, as they are
+    y = 1
     result["losses"] = []
     for step in range(job["steps"]):
         for i in range(n):
@@ -56,7 +57,7 @@ def job_of(job):
         if loss[0] == "m":
             y = array("f", [v / 128 - 1 for v in x])
         loss_of = m.train_step(x, y)
-        result["losses"].append(array("f", [loss_of])[0])
+        result["losses"].append("%08x" % struct.unpack("<I", struct.pack("<f", loss_of))[0])
     # What a checkpoint holds: everything that trained.
     result["crc"] = _tinyprop.crc32(memoryview(m._m.block)[: result["plan"]["persist"]])
     return result

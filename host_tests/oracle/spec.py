@@ -86,6 +86,7 @@ class Spec:
     keep: int = 1
     zero_skip: int = 75
     external: tuple = ()  # rows whose parameters lie outside the block
+    recompute: tuple = ()  # rows whose output is computed again in the backward pass
 
     @property
     def shape(self):

@@ -1,5 +1,7 @@
 """What to train under a budget of bytes: the work of Sequential.plan(layers, budget=...)."""
 
+import gc
+
 import _tinyprop
 
 from .sequential import _PLAN, describe, table
@@ -51,32 +53,49 @@ def _gains(contributions, n):
     return [0] + list(biases), ratios, weights
 
 
+def _first(wish):
+    return wish[0]
+
+
 class _Search:
     def __init__(self, layers, settings):
         self.layers, self.spec, places, self.shapes = describe(layers, **settings)
         # A row: label, kind, .., 4 trainable, .., 15 how many filters, ..; see layers._row.
-        rows = self.spec[8]
-        self.rows = [r for r in range(len(rows)) if rows[r][1] <= 3]
+        self.all = list(self.spec[8])
+        self.rows = [r for r in range(len(self.all)) if self.all[r][1] <= 3]
         self.places = [places[r] for r in self.rows]
         self.filters = [self.shapes[r][-1] for r in self.rows]
+        self.train = [None] * len(self.rows)
+        self.calls = 0
 
-    def plan(self, train):
-        rows = list(self.spec[8])
-        for r, part in zip(self.rows, train):
-            y = rows[r]
-            kind = 1 if part == "bias" else 2 if part else 0
-            first = 0 if kind < 2 or part is True else part
-            rows[r] = y[:4] + (kind,) + y[5:15] + (first,) + y[16:]
-        return _tinyprop.plan(self.spec[:8] + (tuple(rows),) + self.spec[9:])
+    def set(self, i, part):
+        """Layer i trains this part."""
+        if self.train[i] == part and isinstance(part, bool) == isinstance(self.train[i], bool):
+            return
+        self.train[i] = part
+        y = self.all[self.rows[i]]
+        kind = 1 if part == "bias" else 2 if part else 0
+        first = 0 if kind < 2 or part is True else part
+        self.all[self.rows[i]] = y[:4] + (kind,) + y[5:15] + (first,) + y[16:]
 
-    def bytes(self, train, i=None, part=None):
-        """Of the model that trains so, but for layer i."""
-        if i is None:
-            return self.plan(train)[0]
-        before = train[i]
-        train[i] = part
-        n = self.plan(train)[0]
-        train[i] = before
+    def biases(self, k):
+        """The last k layers train their biases."""
+        n = len(self.rows)
+        for i in range(n):
+            self.set(i, "bias" if i >= n - k else False)
+
+    def plan(self):
+        # The block will need one large piece: leave no garbage high up in the heap.
+        self.calls += 1
+        if self.calls % 16 == 0:
+            gc.collect()
+        return _tinyprop.plan(self.spec[:8] + (tuple(self.all),) + self.spec[9:])
+
+    def bytes_with(self, i, part):
+        before = self.train[i]
+        self.set(i, part)
+        n = self.plan()[0]
+        self.set(i, before)
         return n
 
     def part(self, i, ratio):
@@ -87,8 +106,8 @@ class _Search:
         """The best found with the last k biases: (gain, train), None if they are too much."""
         biases, ratios, weights = gains
         n = len(self.rows)
-        train = [False] * (n - k) + ["bias"] * k
-        start = self.bytes(train)
+        self.biases(k)
+        start = self.plan()[0]
         if start > budget:
             return None
         wishes = []
@@ -96,20 +115,20 @@ class _Search:
             for ratio, gain in zip(ratios, weights[i]):
                 if gain > 0:
                     part = self.part(i, ratio)
-                    more = self.bytes(train, i, part) - start
+                    more = self.bytes_with(i, part) - start
                     wishes.append((gain / max(more, 1), gain, i, part))
         # The most for a byte first; a larger share of a layer takes the place of a smaller one.
-        wishes.sort(key=lambda wish: -wish[0])
+        wishes.sort(key=_first, reverse=True)
         got = [0] * n
         for _, gain, i, part in wishes:
-            if gain > got[i]:
-                if self.bytes(train, i, part) <= budget:
-                    train[i], got[i] = part, gain
-        return biases[k] + sum(got), train
+            if gain > got[i] and self.bytes_with(i, part) <= budget:
+                self.set(i, part)
+                got[i] = gain
+        return biases[k] + sum(got), list(self.train)
 
     def refuse(self, budget):
-        n = len(self.rows)
-        plan = self.plan([False] * (n - 1) + ["bias"])
+        self.biases(1)
+        plan = self.plan()
         most = max(range(2, len(_PLAN) - 1), key=lambda i: plan[i])
         text = "the budget of %d bytes is too small: the least possible are %d (only the bias of"
         text = text % (budget, plan[0]) + " %s trains), most of them %s, %d bytes"
@@ -140,9 +159,14 @@ def choose(layers, budget, contributions, settings):
     if best is None:
         search.refuse(budget)
     gain, train = best
+    del best, found
+    gc.collect()
+    train = list(train)
     for place, part in zip(search.places, train):
         search.layers[place].trainable = part
-    choice = Choice(zip(_PLAN, search.plan(train)))
+    for i, part in enumerate(train):
+        search.set(i, part)
+    choice = Choice(zip(_PLAN, search.plan()))
     choice["budget"], choice["gain"], choice["train"] = budget, gain, train
     choice["names"] = [search.spec[8][r][0] for r in search.rows]
     return choice

@@ -93,14 +93,15 @@ def _pair(what, value):
 
 class _Layer:
     """What a row of the network has. after: the layer whose output is taken, if not the one
-    before."""
+    before. recompute: set it to True and the output is not kept in memory for the backward pass
+    but computed again there, with the same result."""
 
     _kind = 0
     _flat = False  # 1D: works on (steps, channels) as maps of height 1
     units = 1
     activation = "linear"
     init = "auto"
-    trainable = external = False
+    trainable = external = recompute = False
     slope = 0.0
     kernel = strides = (0, 0)
     padding = "valid"
@@ -475,6 +476,7 @@ def _row(label, layer, activation, slope, source, other):
         other,
         first,
         layer.external,
+        layer.recompute,
     )
 
 
@@ -525,6 +527,7 @@ def restored_layers(model):
         layer.other = maps[y[12]]
         layer.after = after
         layer.external = bool(y[14] & 32)
+        layer.recompute = y[24] > 0
         places.append(len(layers))
         maps.append(layer)
         layers.append(layer)
@@ -538,5 +541,5 @@ def model_rows(model, layers, places):
         y = model.layer(r)
         row = (_name(places[r], layers[places[r]]),) + y[:4] + (_units(model, y),) + y[4:11]
         other = (y[12] or _FROM_INPUT) if y[0] == _ADD else 0
-        rows.append(row + (y[11] or _FROM_INPUT, other, y[13], y[14] >> 5 & 1))
+        rows.append(row + (y[11] or _FROM_INPUT, other, y[13], y[14] >> 5 & 1, y[24] > 0))
     return tuple(rows)

@@ -90,6 +90,7 @@ static const tpmod_field_t tpmod_spec_layer_fields[] = {
     TPMOD_INT(tp_layer_spec_t, other, TPMOD_U8, 0, 255, "second source"),
     TPMOD_INT(tp_layer_spec_t, rows, TPMOD_U16, 0, TP_MAX_UNITS, "filters to train"),
     TPMOD_INT(tp_layer_spec_t, external, TPMOD_U8, 0, 1, "external"),
+    TPMOD_INT(tp_layer_spec_t, recompute, TPMOD_U8, 0, 1, "recompute"),
 };
 
 static const tpmod_field_t tpmod_layer_fields[] = {
@@ -117,6 +118,7 @@ static const tpmod_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, k_sum, TPMOD_U64),
     TPMOD_ITEM(tp_layer_t, macs, TPMOD_U64),
     TPMOD_ITEM(tp_layer_t, pad2, TPMOD_U16), // of the copy: weights of one filter
+    TPMOD_ITEM(tp_layer_t, again, TPMOD_U8),
 };
 
 #define TPMOD_READ(target, fields, v, label) \
@@ -143,7 +145,7 @@ static void tpmod_read_fields(void *target, const tpmod_field_t *f, size_t n, co
 }
 
 static mp_obj_t tpmod_new_fields(const void *source, const tpmod_field_t *f, size_t n) {
-    mp_obj_t items[24];
+    mp_obj_t items[26];
     for (size_t i = 0; i < n; i++) {
         const uint8_t *p = (const uint8_t *)source + f[i].offset;
         switch (f[i].kind) {

@@ -144,7 +144,7 @@ typedef struct {
     uint8_t other; // add: the second map, as source
     uint16_t rows; // train only the first so many filters; 0 = all
     uint8_t external; // its W and b lie outside the block (tp_model_external), but what trains
-    uint8_t pad;
+    uint8_t recompute; // 1: its output is not kept for the backward pass but computed again
 } tp_layer_spec_t;
 
 // What the user asked for; only read while planning and initialising.
@@ -184,7 +184,7 @@ typedef struct {
     uint8_t source, other; // 0: the model's input, r: the output of row r - 1
     uint8_t kernel_h, kernel_w, stride_h, stride_w, same, select;
     uint8_t flags; // TP_ROW_*
-    uint8_t pad;
+    uint8_t again; // its output is computed again before the backward pass of row again - 1; 0: no
     uint16_t rows; // filters that train
     uint16_t h, w, c; // output
     uint16_t pad2;

@@ -78,6 +78,7 @@ static tp_layer_spec_t tp_spec_of(const tp_model_t *m, uint32_t l) {
     s.other = t->other != 0 ? t->other : TP_FROM_INPUT;
     s.rows = t->rows;
     s.external = (t->flags & TP_ROW_EXTERNAL) != 0;
+    s.recompute = t->again != 0;
     return s;
 }
 

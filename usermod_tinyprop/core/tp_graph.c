@@ -144,7 +144,12 @@ static void tp_flag_rows(const tp_spec_t *s, uint8_t *flags) {
     }
 }
 
-// From when to when map r and its d are needed.
+static void tp_need(tp_span_t *a, uint32_t step) {
+    a->again = a->again == 0 || step < a->again ? (uint8_t)step : a->again;
+    a->again_to = tp_later(a->again_to, step);
+}
+
+// From when to when map r and its d are needed; a map by the forward and by the backward pass.
 static void tp_live(const tp_spec_t *s, const uint8_t *flags, tp_span_t *spans, uint32_t r) {
     uint32_t last = s->n_layers;
     tp_span_t *a = &spans[r], *d = &spans[last + r];
@@ -161,15 +166,39 @@ static void tp_live(const tp_spec_t *s, const uint8_t *flags, tp_span_t *spans, 
         // x for the weights, or to find the largest; a for its derivative.
         bool again = trains || (wants && q->kind == TP_LAYER_MAX_POOL) ||
             (wants && s->layers[r - 1u].activation != TP_LINEAR);
-        a->to = tp_later(a->to, again ? 2u * last - l : l);
+        a->to = tp_later(a->to, l);
+        if (again) {
+            tp_need(a, 2u * last - l);
+        }
         first_use = r == last ? first_use : 2u * last - l;
     }
     if (r > 0 && s->layers[r - 1u].kind == TP_LAYER_MAX_POOL && wants) {
-        a->to = tp_later(a->to, 2u * last - (r - 1u));
+        tp_need(a, 2u * last - (r - 1u));
     }
     if (r > 0 && wants) {
         d->from = (uint8_t)first_use;
         d->to = (uint8_t)(2u * last - (r - 1u));
+    }
+}
+
+// Maps that are not to be computed again are kept in between; those that are need their source.
+static void tp_keep_or_recompute(const tp_spec_t *s, tp_span_t *spans) {
+    for (uint32_t r = s->n_layers + 1u; r-- > 0;) {
+        tp_span_t *a = &spans[r];
+        bool kept = r == 0 || r == s->n_layers || s->keep || !s->layers[r - 1u].recompute;
+        if (a->again == 0) {
+            continue;
+        }
+        if (kept) {
+            a->to = tp_later(a->to, a->again_to);
+            a->again = a->again_to = 0;
+            continue;
+        }
+        const tp_layer_spec_t *q = &s->layers[r - 1u];
+        tp_need(&spans[tp_resolve(q->source, r - 1u)], a->again);
+        if (q->kind == TP_LAYER_ADD) {
+            tp_need(&spans[tp_resolve(q->other, r - 1u)], a->again);
+        }
     }
 }
 
@@ -184,7 +213,9 @@ static void tp_share_in_place(const tp_spec_t *s, const uint8_t *flags, tp_span_
     uint32_t last = s->n_layers;
     for (uint32_t l = 0; l < last; l++) {
         uint32_t source = tp_resolve(s->layers[l].source, l);
-        if (s->layers[l].kind >= TP_LAYER_ADD && spans[spans[source].root].to == l) {
+        const tp_span_t *root = &spans[spans[source].root];
+        if (s->layers[l].kind >= TP_LAYER_ADD && root->to == l && root->again == 0 &&
+            spans[l + 1u].again == 0) {
             tp_share(spans, l + 1u, source);
         }
     }
@@ -198,9 +229,15 @@ static void tp_share_in_place(const tp_spec_t *s, const uint8_t *flags, tp_span_
     }
 }
 
+static bool tp_alive(const tp_span_t *a, uint32_t from, uint32_t to) {
+    return (a->from <= to && from <= a->to) ||
+        (a->again != 0 && a->again <= to && from <= a->again_to);
+}
+
 static bool tp_collide(const tp_span_t *a, const tp_span_t *b) {
-    return a->from <= b->to && b->from <= a->to && a->at < b->at + b->bytes &&
-        b->at < a->at + a->bytes;
+    bool both =
+        tp_alive(a, b->from, b->to) || (b->again != 0 && tp_alive(a, b->again, b->again_to));
+    return both && a->at < b->at + b->bytes && b->at < a->at + a->bytes;
 }
 
 // The lowest place where a span meets none that lives at the same time.
@@ -227,7 +264,7 @@ static uint64_t tp_loads(const tp_span_t *spans, uint32_t n, uint32_t *load) {
         uint64_t alive = 0;
         for (int pass = 0; pass < 2; pass++) {
             for (uint32_t i = 0; i < n; i++) {
-                if (tp_roots(spans, i) && spans[i].from <= step && step <= spans[i].to) {
+                if (tp_roots(spans, i) && tp_alive(&spans[i], step, step)) {
                     uint32_t capped = alive < UINT32_MAX ? (uint32_t)alive : UINT32_MAX;
                     load[i] = pass == 1 && capped > load[i] ? capped : load[i];
                     alive += pass == 0 ? spans[i].bytes : 0;
@@ -288,6 +325,7 @@ uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans
         }
         tp_live(s, flags, spans, r);
     }
+    tp_keep_or_recompute(s, spans);
     for (uint32_t i = 0; i < n; i++) {
         spans[i].root = (uint8_t)i;
         if (s->keep) {

@@ -77,10 +77,12 @@ int tp_check_policy(const tp_policy_t *policy, tp_fault_t *fault);
 bool tp_keeps_momentum(const tp_opt_t *opt);
 
 // tp_graph.c
-// Bytes at an offset for as long as steps from..to of one training sample go on.
+// Bytes at an offset for as long as steps from..to of one training sample go on, and once more at
+// again..again_to, if again is not 0.
 typedef struct {
     uint32_t bytes, at;
     uint8_t from, to, root, placed; // root: the span whose memory this one shares
+    uint8_t again, again_to;
 } tp_span_t;
 #define TP_SPANS (2u * TP_MAX_LAYERS + 1u)
 // The map that row l takes as its source (or other).

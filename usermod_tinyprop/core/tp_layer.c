@@ -436,6 +436,17 @@ static void tp_row_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
     }
 }
 
+// The outputs that were not kept and that the backward pass of row l needs first.
+static void tp_recompute(tp_model_t *m, uint32_t l) {
+    tp_layer_t *table = tp_table(m);
+    for (uint32_t r = 0; r < l; r++) {
+        if (table[r].again == l + 1u) {
+            tp_layer_forward(m, r, &table[r].macs);
+            m->policy_macs += (uint64_t)tp_layer_fan_in(m, r) * tp_row_size(&table[r]);
+        }
+    }
+}
+
 void tp_backward(tp_model_t *m, float y) {
     tp_layer_t *table = tp_table(m);
     float y_after = 0.0f;
@@ -444,6 +455,7 @@ void tp_backward(tp_model_t *m, float y) {
         if ((t->flags & TP_ROW_WANTS_D) == 0) {
             continue;
         }
+        tp_recompute(m, l);
         if (l + 1u < m->n_layers && tp_has_weights(t->kind)) {
             y = tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
             // An overflow on the way down must not reach the weights: they stay as they are from

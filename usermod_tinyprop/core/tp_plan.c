@@ -117,6 +117,7 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
         {"source", tp_resolve(s->source, l), 0, l},
         {"second source", tp_resolve(s->other, l), 0, l},
         {"external", s->external, 0, weights},
+        {"recompute", s->recompute, 0, 1},
     };
     int err = tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
     if (err) {
@@ -287,6 +288,8 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             tp_layer_t row, *t = table != NULL ? &table[l] : &row;
             memset(&row, 0, sizeof(row));
             tp_describe(s, l, shapes, t);
+            uint8_t again = spans[l + 1u].again;
+            t->again = again != 0 ? (uint8_t)(2u * s->n_layers - again + 1u) : 0;
             t->flags = (uint8_t)(flags[l] | (q->external ? TP_ROW_EXTERNAL : 0));
             if (!tp_has_weights(t->kind)) {
                 t->off_w = t->off_m = t->off_v = t->off_g = 0;
