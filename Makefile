@@ -5,7 +5,7 @@ C_FILES = $$(find usermod_tinyprop ports -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build build-asan repl firmware natmod sim test demo bench size experiments table lint format clean
+.PHONY: help setup build build-asan repl firmware natmod sim boards flash deploy monitor test demo bench size experiments table lint format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,11 +25,27 @@ repl: build  ## Open a prompt with tinyprop imported as tp
 firmware:  ## Build a board's firmware: make firmware PORT=rp2 BOARD=RPI_PICO
 	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD)
 
-natmod:  ## Build the native module: make natmod ARCH=x64
+natmod:  ## Build the native module: make natmod ARCH=x64, or all
 	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64)
 
-sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO
-	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO)
+sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO (QEMU: ICOUNT=1)
+	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO) $(if $(ICOUNT),--icount)
+
+DEPLOY = $(PYTHON) scripts/setup_env.py build && $(VENV)/python scripts/deploy.py
+ON = $(addprefix --device ,$(DEVICE)) $(addprefix --board ,$(BOARD)) $(if $(DRY_RUN),--dry-run)
+
+boards:  ## List the boards there are
+	@$(DEPLOY) boards $(addprefix --device ,$(DEVICE))
+
+flash:  ## Put the firmware on a board: make flash BOARD=RPI_PICO
+	@$(DEPLOY) flash $(ON) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --drive ,$(DRIVE))
+
+deploy:  ## Copy files to a board, and tinyprop if it lacks it: make deploy FILES="main.py data"
+	@$(DEPLOY) deploy $(ON) $(addprefix --with ,$(WITH)) $(addprefix --module ,$(MODULE)) \
+		$(addprefix --to ,$(TO)) $(if $(RESET),--reset) $(FILES)
+
+monitor:  ## Show a board's output and prompt (Ctrl-X ends)
+	@$(DEPLOY) monitor $(addprefix --device ,$(DEVICE))
 
 test: setup build build-asan  ## Set up and build everything, then run all tests
 	@$(VENV)/python -m pytest host_tests

@@ -38,6 +38,75 @@ def network(n_in=9, hidden=(8, 7), activation="relu", outputs=4, **changes):
     return Spec(n_in, (*layers, Layer(outputs)), **changes)
 
 
+_HEAD = Layer(3)
+
+
+def conv(units, kernel=3, stride=1, **changes):
+    pair = [n if isinstance(n, tuple) else (n, n) for n in (kernel, stride)]
+    values = {"kind": "conv", "activation": "relu", "kernel": pair[0], "stride": pair[1]}
+    return Layer(units, **{**values, **changes})
+
+
+def pool(kind="max_pool", kernel=2, **changes):
+    return Layer(kind=kind, kernel=(kernel, kernel), stride=(kernel or 1,) * 2, **changes)
+
+
+# What the reference networks are made of, small.
+NETWORKS = {
+    "lenet": Spec((9, 8, 2), (conv(4), pool(), conv(5, 2), Layer(7, "relu"), _HEAD)),
+    "pool-overlaps": Spec(
+        (7, 7, 2), (conv(3, same=1), replace(pool(kernel=3), stride=(1, 2), same=1), _HEAD)
+    ),
+    "ds-cnn": Spec(
+        (10, 6, 1),
+        (
+            conv(4, (5, 3), (2, 2), same=1),
+            conv(1, 3, same=1, kind="depthwise"),
+            conv(5, 1),
+            pool("average_pool", 0),
+            _HEAD,
+        ),
+    ),
+    "resnet": Spec(
+        (6, 6, 3),
+        (
+            conv(4, same=1),
+            conv(4, same=1),
+            conv(4, same=1, activation="linear"),
+            Layer(kind="add", activation="relu", other=1),
+            conv(5, 3, 2, same=1),
+            conv(5, 3, same=1, activation="linear"),
+            conv(5, 1, 2, activation="linear", source=4),
+            Layer(kind="add", activation="relu", source=6, other=7),
+            pool("average_pool", 0),
+            _HEAD,
+        ),
+    ),
+    "one-dimension": Spec(
+        (1, 20, 3), (conv(4, (1, 5), (1, 2)), pool(kernel=1), conv(4, (1, 3), same=1), _HEAD)
+    ),
+    "norm": Spec(
+        (5, 5, 2),
+        (
+            conv(4, activation="linear"),
+            conv(1, 1, kind="depthwise", init="ones", activation="relu"),
+            Layer(kind="dropout", slope=0.25),
+            Layer(6, "tanh"),
+            Layer(kind="dropout", slope=0.5),
+            _HEAD,
+        ),
+    ),
+    "input-twice": Spec(
+        (4, 4, 2),
+        (
+            conv(2, same=1, activation="tanh"),
+            conv(2, 1, activation="sigmoid", source=0),
+            Layer(kind="add", source=1, other=2),
+            conv(2, 3, same=1, kind="depthwise"),
+            _HEAD,
+        ),
+    ),
+}
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 16, 17, 19, 31, 33])
 
 

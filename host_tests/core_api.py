@@ -66,10 +66,10 @@ def build(flavor):
 
 OK, SHAPE, RANGE, DTYPE, NONFINITE, BLOCK, SIZE, FORMAT = range(0, -8, -1)
 MAX_UNITS, MAX_LAYERS, BACKOFF_MAX, BLOCK_ALIGN = 65535, 32, 31, 8
-MAGIC = 0x31425054
+FROM_INPUT = 255
+MAGIC = 0x32425054
 FILE_HEAD = 20
 DTYPES = {"float32": "f", "int32": "i", "int16": "h", "int8": "b", "uint8": "B"}
-DENSE = 1
 
 u8, u16, u32, u64, i32, f32 = c.c_uint8, c.c_uint16, c.c_uint32, c.c_uint64, c.c_int32, c.c_float
 floats, words = c.POINTER(f32), c.POINTER(u32)
@@ -101,14 +101,21 @@ class Policy(c.Structure):
 
 
 class LayerSpec(c.Structure):
-    _fields_ = _fields((u8, "kind activation init trainable"), (u32, "units"), (f32, "slope"))
+    _fields_ = _fields(
+        (u8, "kind activation init trainable"),
+        (u32, "units"),
+        (f32, "slope"),
+        (u8, "kernel_h kernel_w stride_h stride_w same select source other"),
+        (u16, "rows"),
+        (u8, "external pad"),
+    )
 
 
 class Spec(c.Structure):
     _fields_ = _fields(
-        (u32, "n_in n_layers"),
+        (u32, "h w c n_layers"),
         (c.POINTER(LayerSpec), "layers"),
-        (u8, "loss"),
+        (u8, "loss keep zero_skip"),
         (u32, "batch seed n_scale"),
         (floats, "scale offset"),
         (Opt, "opt"),
@@ -118,16 +125,17 @@ class Spec(c.Structure):
 
 class Plan(c.Structure):
     _fields_ = _fields(
-        (u32, "total persist header parameters optimizer gradients activations scratch")
+        (u32, "total persist header parameters optimizer gradients activations scratch external")
     )
 
 
 class Layer(c.Structure):
     _fields_ = _fields(
         (u8, "kind activation init trainable"),
-        (u16, "n_in n_out"),
+        (u8, "source other kernel_h kernel_w stride_h stride_w same select flags pad"),
+        (u16, "rows h w c pad2"),
         (f32, "slope"),
-        (u32, "off_w off_m off_v off_g off_act"),
+        (u32, "off_w off_m off_v off_g off_act off_d"),
         (f32, "ymax ratio"),
         (u32, "k"),
         (u64, "k_sum macs"),
@@ -137,9 +145,9 @@ class Layer(c.Structure):
 class Model(c.Structure):
     _fields_ = _fields(
         (u32, "magic block_bytes persist_bytes"),
-        (u8, "n_layers loss"),
-        (u16, "n_in batch n_scale"),
-        (u32, "off_scale off_input off_scratch off_index seed"),
+        (u8, "n_layers loss keep zero_skip"),
+        (u16, "batch n_scale h w c index"),
+        (u32, "off_input off_scratch dropout_key seed"),
         (u32 * 4, "rng"),
         (Opt, "opt"),
         (f32, "beta1_t beta2_t"),
@@ -189,6 +197,12 @@ PROTOTYPES = {
     "tp_layer_weights": (_P, _P, u32),
     "tp_layer_bias": (_P, _P, u32),
     "tp_layer_output": (_P, _P, u32),
+    "tp_layer_delta": (_P, _P, u32),
+    "tp_layer_fan_in": (u32, _P, u32),
+    "tp_model_inputs": (u32, _P),
+    "tp_model_external": (_INT, _P, _P, _SIZE, _FAULT),
+    "tp_model_take_external": (None, _P),
+    "tp_layer_external": (_P, _P, u32),
     "tp_model_outputs": (u32, _P),
     "tp_model_reset": (None, _P, u32),
     "tp_set_optimizer": (_INT, _P, c.POINTER(Opt), _FAULT),
@@ -221,7 +235,7 @@ PROTOTYPES = {
     "tp_activate": (None, _P, _SIZE, u8, f32),
     "tp_activate_backward": (None, _P, _P, _SIZE, u8, f32),
     "tp_softmax": (f32, _P, _SIZE, floats),
-    "tp_topk": (u32, _P, _SIZE, u32, _P),
+    "tp_topk": (u32, _P, _SIZE, u32),
     "apply_f32": (None, _P, _P, _P, _SIZE),
 }
 
@@ -263,23 +277,44 @@ def c_policy(policy):
     return Policy(**{**values, "kind": names.POLICIES.index(policy.kind)})
 
 
-def c_layer(layer):
+def c_layer(layer, external=False):
+    def source(number):
+        return 0 if number is None else number or FROM_INPUT
+
+    windows = layer.kind not in ("dense", "add", "dropout")
+    stride = layer.stride if windows else (0, 0)
     return LayerSpec(
-        kind=DENSE,
+        kind=1 + names.KINDS.index(layer.kind),
         activation=names.ACTIVATIONS.index(layer.activation),
         init=names.INITS.index(layer.init),
         trainable=names.TRAINABLE.index(layer.trainable),
-        units=layer.units,
+        units=layer.units or 1,
         slope=layer.slope,
+        kernel_h=layer.kernel[0],
+        kernel_w=layer.kernel[1],
+        stride_h=stride[0],
+        stride_w=stride[1],
+        same=layer.same,
+        select=layer.select == "channels",
+        source=source(layer.source),
+        other=source(layer.other),
+        rows=layer.rows,
+        external=external,
     )
 
 
 def c_spec(spec):
     return Spec(
-        n_in=spec.n_in,
+        h=spec.shape[0],
+        w=spec.shape[1],
+        c=spec.shape[2],
         n_layers=len(spec.layers),
-        layers=(LayerSpec * len(spec.layers))(*map(c_layer, spec.layers)),
+        layers=(LayerSpec * len(spec.layers))(
+            *(c_layer(y, i in spec.external) for i, y in enumerate(spec.layers))
+        ),
         loss=names.LOSSES.index(spec.loss),
+        keep=spec.keep,
+        zero_skip=spec.zero_skip,
         batch=spec.batch,
         seed=spec.seed,
         n_scale=len(spec.scale),
@@ -367,24 +402,39 @@ class CoreModel:
     def array(self, offset, shape, dtype=np.float32):
         return np.ndarray(shape, dtype, self.block, offset)
 
+    def use_external(self, parameters):
+        checked(
+            self.core.tp_model_external, self.address, parameters.ctypes.data, parameters.nbytes
+        )
+
+    def fan_in(self, i):
+        return self.core.tp_layer_fan_in(self.address, i)
+
     def weights_and_bias(self, i, offset):
-        """The two arrays of parameter shape at off_w, off_m, off_v or off_g of a layer."""
+        """The two arrays of parameter shape at off_w, off_m, off_v or off_g of a layer; all but
+        the first hold only the filters that train."""
         layer = self.layer(i)
-        shape = (layer.n_out, layer.n_in)
+        shape = (layer.c if offset == "off_w" else layer.rows, self.fan_in(i))
         start = getattr(layer, offset)
-        return self.array(start, shape), self.array(start + 4 * shape[0] * shape[1], shape[0])
+        return self.array(start, shape), self.array(start + 4 * shape[0] * shape[1], layer.c)
 
     def row_flags(self, i):
         layer = self.layer(i)
-        start = layer.off_g + 4 * layer.n_out * (layer.n_in + 1)
-        return self.array(start, layer.n_out, np.uint8)
+        start = layer.off_g + 4 * (layer.rows * self.fan_in(i) + layer.c)
+        return self.array(start, layer.rows, np.uint8)
+
+    def size(self, i):
+        layer = self.layers[i]
+        return layer.h * layer.w * layer.c
 
     def output(self, i=-1):
-        layer = self.layers[i]
-        return self.array(layer.off_act, layer.n_out)
+        return self.array(self.layers[i].off_act, self.size(i))
+
+    def delta(self, i=-1):
+        return self.array(self.layers[i].off_d, self.size(i))
 
     def predict(self, x):
-        out = np.empty(self.layers[-1].n_out, np.float32)
+        out = np.empty(self.size(-1), np.float32)
         checked(self.core.tp_predict, self.address, c.byref(view(x)), out.ctypes.data)
         return out
 

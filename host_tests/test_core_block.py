@@ -34,24 +34,39 @@ def expected_plan(spec):
     """The bytes of every part, from the descriptions in tp.h."""
     sizes = [spec.n_in] + [layer.units for layer in spec.layers]
     shapes = list(zip(spec.layers, sizes[1:], sizes, strict=False))
-    trained = [(o, i) for layer, o, i in shapes if layer.trainable != "none"]
+    # Of a layer whose bias alone trains, nothing is kept for its weights.
+    trained = [
+        (o, i if layer.trainable == "all" else 0)
+        for layer, o, i in shapes
+        if layer.trainable != "none"
+    ]
     slots = 2 if spec.opt.kind == "adam" else int(spec.opt.momentum > 0)
     parts = {
         "header": HEAD + ROW * len(spec.layers) + 8 * len(spec.scale),
         "parameters": sum(4 * o * (i + 1) for _, o, i in shapes),
         "optimizer": slots * sum(4 * o * (i + 1) for o, i in trained),
-        "gradients": sum(4 * o * (i + 1) + four(o) for o, i in trained) * (spec.batch > 1),
+        "gradients": sum(4 * o * (i + 1) + four(o) * (i > 0) for o, i in trained)
+        * (spec.batch > 1),
     }
     persist = sum(parts.values())
-    parts["activations"] = 4 * sum(sizes)
-    parts["scratch"] = 4 * max(sizes[1:]) + four(2 * max(sizes[:-1]))
-    return {**parts, "persist": persist, "total": sum(parts.values())}
+    first = min(i for i, layer in enumerate(spec.layers) if layer.trainable != "none")
+    parts["activations"] = 4 * (sum(sizes) + sum(sizes[first + 1 :]))
+    parts["scratch"] = four(2 * max(sizes[:-1])) * (spec.zero_skip > 0)
+    return {**parts, "persist": persist, "total": sum(parts.values()), "external": 0}
 
 
 @given(spec=specs())
 def test_plan_counts_every_byte(core, spec):
     plan = core_api.plan(core, spec)
     assert {name: getattr(plan, name) for name, _ in plan._fields_} == expected_plan(spec)
+
+
+@given(spec=specs())
+def test_maps_that_share_memory_take_no_more_than_input_outputs_and_one_delta(core, spec):
+    plan = core_api.plan(core, replace(spec, keep=0))
+    sizes = [spec.n_in] + [layer.units for layer in spec.layers]
+    deltas = sizes[-1] + max(sizes[1:-1], default=0)
+    assert plan.activations <= 4 * (sum(sizes) + deltas)
 
 
 def test_plan_counts_the_input_scale(core):
@@ -109,7 +124,7 @@ def test_accessors_point_into_the_block(core):
         weights = core.tp_layer_weights(model.address, i) - model.address
         assert weights == row.off_w
         bias = core.tp_layer_bias(model.address, i) - model.address
-        assert bias == row.off_w + 4 * row.n_in * row.n_out
+        assert bias == row.off_w + 4 * model.fan_in(i) * row.c
         assert core.tp_layer_output(model.address, i) - model.address == row.off_act
         table = core.tp_model_layer(model.address, i).contents
         assert c.addressof(table) - model.address == HEAD + ROW * i
@@ -166,7 +181,7 @@ def test_file_head_is_laid_out_as_documented(core):
     model = CoreModel(core, RICH)
     data = save(model)
     magic, version, zero, size, crc, head_crc = struct.unpack("<4sHHIII", data[:20])
-    assert (magic, version, zero) == (b"TPM1", 1, 0)
+    assert (magic, version, zero) == (b"TPM1", 2, 0)
     assert size == model.plan.persist == len(data) - 20
     assert crc == zlib.crc32(data[20:])
     assert head_crc == zlib.crc32(data[:16])

@@ -21,6 +21,17 @@ SPEC = network(policy=POLICY_CASES["tinypropv2"])
 ADAM = replace(SPEC, opt=OPTIMIZER_CASES["adam"])
 RATIO = replace(SPEC, policy=Policy("topk", ratio=0.5))
 SOFT = replace(SPEC, layers=(Layer(5, "leaky_relu", slope=0.1), Layer(4)))
+CONV = replace(
+    SPEC,
+    n_in=(6, 5, 2),
+    layers=(
+        Layer(3, "relu", kind="conv", kernel=(3, 3)),
+        Layer(kind="max_pool", kernel=(2, 2), same=0),
+        Layer(kind="dropout", slope=0.5),
+        Layer(kind="add", source=3, other=2),
+        Layer(4),
+    ),
+)
 SCALED = replace(SPEC, n_in=6, scale=(1.0, 1.0), offset=(0.0, 0.0))
 
 
@@ -42,16 +53,39 @@ def change(spec, path, value):
 
 
 BAD = [
-    (SPEC, "n_in", [0, 65536, 2**32 - 1], "input size", -1),
+    (SPEC, "c", [0, 65536, 2**32 - 1], "input size", -1),
+    (SPEC, "h", [0, 65536], "input height", -1),
+    (SPEC, "w", [0, 65536], "input width", -1),
+    (SPEC, "keep", [2], "keep", -1),
+    (SPEC, "zero_skip", [101], "zero_skip", -1),
     (SPEC, "n_layers", [0, 33, 2**32 - 1], "number of layers", -1),
     (SPEC, "loss", [2, 255], "loss", -1),
     (SPEC, "batch", [0, 65536], "batch_size", -1),
     (SCALED, "n_scale", [7, 2**32 - 1], "length of the input scale", -1),
-    (SPEC, "layers.0.kind", [0, 2], "layer kind", 0),
+    (SPEC, "layers.0.kind", [0, 8, 255], "layer kind", 0),
     (SPEC, "layers.1.units", [0, 65536, 2**32 - 1], "units", 1),
     (SPEC, "layers.0.activation", [5, 255], "activation", 0),
     (SPEC, "layers.2.activation", [1, 4], "activation", 2),  # softmax wants logits
-    (SPEC, "layers.1.init", [4], "init", 1),
+    (SPEC, "layers.1.init", [5], "init", 1),
+    (SPEC, "layers.0.kernel_h", [1], "kernel height", 0),
+    (SPEC, "layers.0.kernel_w", [1], "kernel width", 0),
+    (SPEC, "layers.0.same", [1], "padding", 0),
+    (SPEC, "layers.0.select", [1], "select", 0),
+    (SPEC, "layers.0.source", [1, 2, 254], "source", 0),
+    (SPEC, "layers.1.rows", [8, 65535], "filters to train", 1),
+    (SPEC, "layers.1.external", [2], "external", 1),
+    (CONV, "layers.1.external", [1], "external", 1),
+    (CONV, "layers.0.kernel_h", [0, 7], "kernel height", 0),
+    (CONV, "layers.0.kernel_w", [0, 6], "kernel width", 0),
+    (CONV, "layers.0.same", [2], "padding", 0),
+    (CONV, "layers.0.select", [2], "select", 0),
+    (CONV, "layers.0.rows", [4], "filters to train", 0),
+    (CONV, "layers.1.kernel_h", [5], "kernel height", 1),
+    (CONV, "layers.1.activation", [1], "activation", 1),
+    (CONV, "layers.1.trainable", [1], "trainable", 1),
+    (CONV, "layers.2.slope", [-0.5, 1.0, NAN], "rate", 2),
+    (CONV, "layers.2.source", [4], "source", 2),
+    (CONV, "layers.3.other", [6], "second source", 3),
     (SPEC, "layers.1.trainable", [3], "trainable", 1),
     (SOFT, "layers.0.slope", [-0.1, 1.0, NAN, INF], "slope", 0),
     (SPEC, "opt.kind", [2], "optimizer kind", -1),
@@ -351,14 +385,16 @@ def test_bad_setting_is_refused_at_run_time_too(core, spec, path, value, what, l
 # A flip of any bit of these must be noticed: they say where things lie.
 STRUCTURAL = {
     core_api.Model: (
-        "magic block_bytes persist_bytes n_layers n_in n_scale"
-        " off_scale off_input off_scratch off_index"
+        "magic block_bytes persist_bytes n_layers h w c n_scale index off_input off_scratch"
     ).split(),
-    core_api.Layer: "kind n_in n_out off_w off_m off_v off_g off_act".split(),
+    core_api.Layer: (
+        "source other kernel_h kernel_w same flags h w c off_w off_m off_v off_g off_act off_d"
+    ).split(),
 }
 DAMAGED = {
     "lazy": replace(SCALED, batch=2, opt=OPTIMIZER_CASES["momentum"]),
     "adam": replace(ADAM, policy=POLICY_CASES["topk"]),
+    "conv": CONV,
 }
 
 
@@ -381,7 +417,7 @@ def check_damaged(model, block):
     code = damaged.check()
     assert code in (OK, FORMAT, BLOCK)
     if code == OK:
-        x, y = np.ones(damaged.head.n_in, np.float32), 1
+        x, y = np.ones(model.core.tp_model_inputs(damaged.address), np.float32), 1
         for call in (damaged.train_step, damaged.train_step, damaged.evaluate):
             try:
                 call(x, y)

@@ -240,7 +240,7 @@ def test_rescaled_rows_carry_the_error_of_the_layer(core, batch):
     for x, y in samples(spec, 10):
         pair.train(x, y)
         for i in range(2):
-            kept, full = pair.model.output(i), pair.net.layers[i].delta
+            kept, full = pair.model.delta(i), pair.net.layers[i].delta
             assert np.count_nonzero(kept) == 2 < np.count_nonzero(full)
             assert np.abs(kept).sum() == pytest.approx(np.abs(full).sum(), rel=1e-5)
     pair.assert_same()
@@ -293,7 +293,7 @@ def one_sparse_step(core, opt, rows, before=20):
     old = {g: model.weights_and_bias(1, g)[0].copy() for g in groups}
     model.train_step(*last)
     new = {g: model.weights_and_bias(1, g)[0].copy() for g in groups}
-    kept = model.output(1) != 0
+    kept = model.delta(1) != 0
     assert kept.sum() == 2 == model.layer(1).k
     return old, new, kept
 

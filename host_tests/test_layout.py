@@ -147,7 +147,9 @@ def test_constants_in_python_are_those_of_the_header(tmp_path):
         **{f"TP_{name}": getattr(core_api, name) for name in "OK MAX_UNITS MAX_LAYERS".split()},
         **{f"TP_{name}": getattr(core_api, name) for name in "BACKOFF_MAX BLOCK_ALIGN".split()},
         "TP_FILE_HEAD": core_api.FILE_HEAD,
-        "TP_LAYER_DENSE": core_api.DENSE,
+        "TP_FROM_INPUT": core_api.FROM_INPUT,
+        "TP_LAYER_KINDS": len(core_api.names.KINDS) + 1,
+        **{f"TP_LAYER_{n.upper()}": i for i, n in enumerate(core_api.names.KINDS, 1)},
     }
     for names, prefix in (
         (core_api.names.ACTIVATIONS, ""),

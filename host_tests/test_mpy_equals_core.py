@@ -1,9 +1,11 @@
 """The core through ctypes and the same core inside MicroPython: every bit of 200 steps."""
 
+from dataclasses import replace
+
 import core_api
 import numpy as np
 import pytest
-from cases import OPTIMIZER_CASES, POLICY_CASES, network
+from cases import NETWORKS, OPTIMIZER_CASES, POLICY_CASES, network
 from oracle import spec as names
 
 STEPS = 200
@@ -39,23 +41,19 @@ def spec_tuple(s):
     policy = (names.POLICIES.index(p.kind), p.beta_mode, p.dense_output, p.backoff, p.ratio)
     policy += (p.s_min, p.s_max, p.zeta, p.d_min, p.d_max, p.threshold, p.ymax_decay)
     policy += (p.k, p.warmup, p.max_skips, p.rescale)
-    layers = tuple(
-        (
-            core_api.DENSE,
-            names.ACTIVATIONS.index(y.activation),
-            names.INITS.index(y.init),
-            names.TRAINABLE.index(y.trainable),
-            y.units,
-            y.slope,
-            i + 1,
-        )
-        for i, y in enumerate(s.layers)
-    )
+    layers = tuple(layer_tuple(y, i in s.external) for i, y in enumerate(s.layers))
     scales = ["None", "None"]
     if s.scale:
         scales = [f'array("f", {list(v)})' for v in (s.scale, s.offset)]
-    head = f"{s.n_in}, {names.LOSSES.index(s.loss)}, {s.batch}, {s.seed}, {', '.join(scales)}"
-    return f"({head}, {optimizer}, {policy}, {layers})"
+    head = f"{s.shape}, {names.LOSSES.index(s.loss)}, {s.batch}, {s.seed}, {', '.join(scales)}"
+    return f"({head}, {optimizer}, {policy}, {layers}, {s.keep}, {s.zero_skip})"
+
+
+def layer_tuple(layer, external):
+    """The fields of tp_layer_spec_t in their order, behind a label."""
+    row = core_api.c_layer(layer, external)
+    fields = [name for name, _ in core_api.LayerSpec._fields_ if name != "pad"]
+    return ("layer", *(getattr(row, name) for name in fields))
 
 
 def assert_same(core, run_mpy, tmp_path, spec, x):
@@ -64,7 +62,7 @@ def assert_same(core, run_mpy, tmp_path, spec, x):
     script = tmp_path / "script.py"
     outputs = spec.layers[-1].units
     dtype = {"f": "f32", "h": "i16", "b": "i8", "B": "u8"}[core_api.DTYPES[x.dtype.name]]
-    values = {"spec": spec_tuple(spec), "steps": STEPS, "n_in": spec.n_in, "n_out": outputs}
+    values = {"spec": spec_tuple(spec), "steps": STEPS, "n_in": spec.inputs, "n_out": outputs}
     script.write_text(SCRIPT.format(**values, dtype=dtype))
     *losses, predicted, block = run_mpy(script, samples).split()
     model = core_api.CoreModel(core, spec)
@@ -109,3 +107,10 @@ def test_every_activation_loss_and_batch(core, run_mpy, tmp_path, activation, ba
 def test_scaled_integers(core, run_mpy, tmp_path, dtype):
     spec = network(8, scale=(0.01, 0.03), offset=(0.5, -0.25))
     assert_same(core, run_mpy, tmp_path, spec, samples(8, dtype, 3))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("policy", ["full", "tinypropv2"])
+def test_convolutional_networks(core, run_mpy, tmp_path, name, policy):
+    spec = replace(NETWORKS[name], policy=POLICY_CASES[policy], seed=7)
+    assert_same(core, run_mpy, tmp_path, spec, samples(spec.inputs, np.float32, 4))

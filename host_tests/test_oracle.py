@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import NETWORKS
 from oracle import gradients, numerics, policy
 from oracle.network import Network
 from oracle.spec import ACTIVATIONS, LOSSES, Layer, Optimizer, Policy, Spec
@@ -157,6 +158,40 @@ def test_full_sgd_step_goes_down_the_gradient(activation, loss, batch):
     after = [s.w.values for s in net.layers] + [s.b.values for s in net.layers]
     for old, new, g in zip(w + b, after, sums, strict=True):
         np.testing.assert_allclose(old - new, g / batch, rtol=1e-4, atol=2e-6)
+
+
+SMOOTH = {n: s for n, s in NETWORKS.items() if all(y.kind != "dropout" for y in s.layers)}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", SMOOTH)
+def test_step_of_a_convolutional_network_goes_down_the_numeric_gradient(name, loss):
+    spec = replace(SMOOTH[name], loss=loss, opt=Optimizer(lr=1.0), seed=2)
+    net = Network(spec)
+    draw = np.random.default_rng(5)
+    for layer in net.layers:
+        if layer.is_weighted:
+            layer.b.values[:] = draw.normal(size=layer.b.values.shape) * 0.1
+    groups = [
+        [getattr(y, g).values.astype(np.float64) if y.is_weighted else None for y in net.layers]
+        for g in "wb"
+    ]
+    x, t = next(samples(spec, 1, zeros=0, vectors=True))
+    t = t.astype(np.float64)
+    expected = gradients.maps(spec, *groups, x)
+    for got, want in zip(net.forward(x)[1:], expected, strict=True):
+        np.testing.assert_allclose(got, want.ravel(), rtol=2e-5, atol=2e-6)
+    numeric = [
+        gradients.numeric_gradient(lambda: gradients.map_loss(spec, *groups, x, t), values)
+        for group in groups
+        for values in group
+        if values is not None
+    ]
+    net.train_step(x, t)
+    before = [values for group in groups for values in group if values is not None]
+    after = [getattr(y, g).values for g in "wb" for y in net.layers if y.is_weighted]
+    for old, new, g in zip(before, after, numeric, strict=True):
+        np.testing.assert_allclose(old - new, g, rtol=2e-3, atol=2e-5)
 
 
 if importlib.util.find_spec("torch"):

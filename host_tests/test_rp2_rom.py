@@ -201,6 +201,11 @@ def test_flash_access_behind_the_chip_is_an_error(rom):
     assert "behind its end" in result["error"]
 
 
+def test_reset_to_usb_boot_reaches_the_emulator(rom):
+    (result,) = rom([("UB", [0, 0])])
+    assert result["error"] == "to the boot loader"
+
+
 # --- Arithmetic ---
 
 
@@ -387,16 +392,40 @@ def test_single_to_double_and_back_keep_what_fits(rom):
 
 # --- Time ---
 
-# RP2040 datasheet: average cycles of the routines (ROM version 2 and later).
+# bootrom.js says where these come from.
 SINGLE = {0: 71, 1: 74, 2: 58, 3: 71, 6: 63, 7: 40, 11: 55, 19: 524, 21: 25, 31: 15}
 DOUBLE = {0: 91, 1: 95, 2: 155, 3: 183, 6: 169, 30: 52, 31: 23}
 
 
 @pytest.mark.parametrize("table, cycles", [("SF", SINGLE), ("SD", DOUBLE)])
-def test_routines_take_the_cycles_of_the_datasheet(rom, table, cycles):
+def test_routines_take_their_cycles(rom, table, cycles):
+    assert cycles_of(rom, table, cycles) == list(cycles.values())
+
+
+def cycles_of(rom, table, indices):
     one = 0x3F800000
-    results = rom([(f"{table}.{i}", [one, one, one, one]) for i in cycles])
-    assert [r["cycles"] for r in results] == list(cycles.values())
+    return [r["cycles"] for r in rom([(f"{table}.{i}", [one, one, one, one]) for i in indices])]
+
+
+# Published by the author of the ROM's library (quinapalus.com/qfplib-m0-full.html): averages on
+# another Cortex-M0+, with the call, and divisions without a hardware divider.
+PUBLISHED = {
+    "SF": {0: 76, 1: 78, 2: 62, 6: 67, 15: 595, 16: 584, 22: 673},
+    "SD": {0: 94, 1: 100, 2: 163, 6: 174, 15: 1623, 16: 1624, 19: 811},
+}
+PUBLISHED_DIVISIONS = {"SF": {3: 83, 17: 671}, "SD": {3: 200, 17: 1906}}
+
+
+@pytest.mark.parametrize("table", list(PUBLISHED))
+def test_cycles_are_those_the_author_of_the_library_measured_less_the_call(rom, table):
+    for published, most in ((PUBLISHED[table], 8), (PUBLISHED_DIVISIONS[table], 20)):
+        for theirs, ours in zip(published.values(), cycles_of(rom, table, published)):
+            assert 3 <= theirs - ours <= most, (theirs, ours)
+
+
+def test_bit_functions_take_the_cycles_published_with_the_rom(rom):
+    cycles = [r["cycles"] for r in rom([(code, [5]) for code in ("P3", "R3", "L3", "T3")])]
+    assert cycles == [20, 22, 10, 11]
 
 
 @BY_TABLE

@@ -1,11 +1,16 @@
-"""Benchmarks. Exact counts first (instructions of a training step, bytes), then accuracy and
-effort on data. Each target is printed with pass or miss. Records: build/bench/*.json."""
+"""Benchmarks. Exact counts first (instructions of a training step, here and on the boards that
+QEMU emulates), then accuracy and effort on data. Each target is printed with pass or miss.
+Records: build/bench/*.json."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import build_natmod
+import build_qemu
+import qemu_instructions
 from build_unix import build_unix
 from common import BUILD, ROOT, fail, run_main, say
 from records import Records, print_table
@@ -23,19 +28,20 @@ def macs(n_in, hidden, classes):
     return 2 * n_in * hidden + 3 * hidden * classes
 
 
-def instructions(*command):
+def instructions(*command, env=None):
     """Instructions that callgrind counts in a whole process."""
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    environment = {**os.environ, **(env or {})}
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
     counted = re.search(r"Collected : (\d+)", run.stderr)
     if run.returncode != 0 or not counted:
         fail(f"valgrind failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}")
     return int(counted[1])
 
 
-def per_step(*command, after=()):
+def per_step(*command, after=(), env=None):
     """Instructions of one step: that many more steps, divided. Start-up drops out."""
-    few, many = (instructions(*command, n, *after) for n in (1, 1 + STEPS))
+    few, many = (instructions(*command, n, *after, env=env) for n in (1, 1 + STEPS))
     return (many - few) / STEPS
 
 
@@ -53,35 +59,53 @@ def bare_loop(sizes, *flags):
 
 
 def bench_step(targets):
-    micropython = build_unix()
+    script = BENCHMARKS / "unix_step.py"
+    # Built into the unix port, and as a native module in a port without it.
+    micropython, stock = build_unix(), build_natmod.build_stock_unix()
+    native = {"MICROPYPATH": str(build_natmod.build_natmod("x64"))}
     records = Records("step", "make bench")
     rows = []
     for model, sizes in MODELS.items():
         dense = macs(*sizes)
-        counts = {
-            "bare C loop -O3": bare_loop(sizes),
-            "bare C loop -O3, dead rows left out": bare_loop(sizes, "-DSKIP_DEAD"),
-        }
+        bare = bare_loop(sizes)
+        skip_dead = bare_loop(sizes, "-DSKIP_DEAD")
+        # (board, policy or other program, what the table calls it, instructions)
+        counts = [
+            ("unix", "bare C loop -O3", "bare C loop -O3", bare),
+            ("unix", "bare C loop -O3, dead rows left out", "dead rows left out", skip_dead),
+        ]
         for policy in ("Full", "TopK"):
-            script = BENCHMARKS / "unix_step.py"
-            counts[f"tinyprop {policy}"] = per_step(micropython, script, after=(policy, *sizes))
-        bare = counts["bare C loop -O3"]
-        for name, count in counts.items():
-            rows.append(
-                (model, name, f"{count:,.0f}", f"{count / dense:.2f}", f"{count / bare:.2f}")
-            )
-            policy = name.split()[-1] if name.startswith("tinyprop") else name
-            for metric, value, unit in (
-                ("instructions_per_step", count, "instructions"),
-                ("instructions_per_mac", round(count / dense, 4), "instructions"),
+            count = per_step(micropython, script, after=(policy, *sizes))
+            counts.append(("unix", policy, f"tinyprop {policy}", count))
+            if (model, policy) == ("mlp-784-64-10", "Full"):
+                what = "dense step, Python call included, x86-64"
+                targets.append((what, count, "<=", bare))
+            count = per_step(stock, script, after=(policy, *sizes), env=native)
+            counts.append(("natmod-x64", policy, f"tinyprop {policy}, native module", count))
+        for board, policy, name, count in counts:
+            per_mac = count / dense
+            rows.append((model, name, f"{count:,.0f}", f"{per_mac:.2f}", f"{count / bare:.2f}"))
+            for metric, value in (
+                ("instructions_per_step", count),
+                ("instructions_per_mac", round(per_mac, 4)),
             ):
-                records.add(metric, value, unit, model=model, policy=policy)
-        if model == "mlp-784-64-10":
-            count = counts["tinyprop Full"]
-            targets.append(("dense step, Python call included, x86-64", count, "<=", bare))
+                records.add(metric, value, "instructions", board, model, policy)
     title = "One float32 training step on x86-64 (callgrind), all inputs non-zero; TopK keeps 10 %"
     print_table(title, ("model", "", "instructions", "per MAC", "x bare loop"), rows)
     records.write()
+
+
+def bench_boards(targets):
+    if lacking("qemu"):
+        say(f"Boards in QEMU: not measured, missing {', '.join(lacking('qemu'))}: make setup")
+        return
+    records = qemu_instructions.measure_all(build_qemu.BOARDS)
+    dense = {"name": "qemu", "metric": "instructions_per_step", "policy": "Full"}
+    for row in records.rows:
+        bare = qemu_instructions.OTHERS.get((row["board"], row["model"]))
+        if bare and row["model"] == "mlp-784-64-10" and dense.items() <= row.items():
+            what = f"dense step, Python call included, {row['board']}"
+            targets.append((what, row["value"], "<=", bare[1]))
 
 
 def bench_tables(targets):
@@ -118,6 +142,7 @@ def main():
         fail("missing valgrind: run `make setup`")
     targets = []
     bench_step(targets)
+    bench_boards(targets)
     bench_tables(targets)
     rows = [
         (what, f"{value:,.3f}", f"{sign} {limit:,.3f}", "pass" if value <= limit else "MISS")

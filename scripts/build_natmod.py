@@ -1,8 +1,9 @@
 """Build tinyprop as a native module, for boards whose firmware lacks it: `make natmod ARCH=x64`.
 
-build/natmod/<arch>/ gets `_tinyprop.mpy`, the Python package and a package.json, which mpremote's
-`mip install` takes from a server. `--stock` builds build/natmod/stock/micropython, the unix port
-without tinyprop, to try it with.
+build/natmod/<arch>/ gets `_tinyprop.mpy`, the Python package and a package.json for `mpremote mip
+install`. `make natmod ARCH=all` also writes build/natmod/package.json, which installs the modules
+of all boards and a loader that takes the right one. `--stock` builds the unix port without
+tinyprop, to try it with.
 """
 
 import argparse
@@ -13,20 +14,30 @@ import time
 
 import setup_env
 from build_unix import FEATURES, PACKAGE, make, stub_library
-from common import BUILD, ROOT, fail, locked, run_main, say, short
+from common import BUILD, ROOT, fail, locked, run_logged, run_main, say, short
 from fetch_sources import fetch_sources
 
 PORT = ROOT / "ports" / "natmod"
 MODULE = ROOT / "usermod_tinyprop"
 OUT = BUILD / "natmod"
-ARCHS = ["x64", "armv6m", "armv7m", "armv7emsp", "rv32imc"]
+# Not a .py: who takes the folder as it is gets along without, importing `_tinyprop.mpy` itself.
+LOADER = "_tinyprop.loader"
+# Architecture -> the group of setup_env.py that brings its compiler.
+ARCHS = {
+    "x64": "build",
+    "armv6m": "qemu",
+    "armv7m": "qemu",
+    "armv7emsp": "qemu",
+    "armv7emsp_softfp": "qemu",
+    "rv32imc": "qemu",
+}
+BOARD_ARCHS = [arch for arch in ARCHS if arch != "x64"]
 
 
 def prepare(arch):
     """Everything that a build needs; returns the MicroPython folder."""
-    group = "build" if arch == "x64" else "qemu"
-    missing = setup_env.require_packages("build")
-    missing += [] if group == "build" else setup_env.require_packages(group)
+    groups = sorted({"build", ARCHS[arch]})
+    missing = [package for group in groups for package in setup_env.require_packages(group)]
     if missing:
         fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
     if any(c.isspace() for c in str(ROOT)):
@@ -42,13 +53,36 @@ def recipe():
     return (PORT / "Makefile").read_text() + (MODULE / "micropython.mk").read_text()
 
 
-def package_json(package):
-    """The package's own list of files, and the native module."""
-    listed = json.loads((PACKAGE / "package.json").read_text())
-    urls = [[target, f"tinyprop/{name}"] for target, name in listed["urls"]]
-    package.write_text(
-        json.dumps({**listed, "urls": [["_tinyprop.mpy", "_tinyprop.mpy"], *urls]}, indent=1)
-    )
+def compile_package(folder):
+    """The Python package, compiled here, which on the board would take heap and break it up.
+
+    Its first file stays Python: so every release of MicroPython gets to the loader's message.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for source in sorted(PACKAGE.glob("*.py")):
+        if source.name == "__init__.py":
+            shutil.copy2(source, folder)
+            continue
+        name = f"{folder.name}/{source.name}"
+        command = [BUILD / "mpy-cross" / "mpy-cross", "-O3", "-s", name]
+        command += ["-o", folder / source.with_suffix(".mpy").name, source]
+        code, log = run_logged(command, "natmod-package", tail=5)
+        if code != 0:
+            fail(f"cannot compile {short(source)} (details: {short(log)})")
+
+
+def write_package(folder, modules, package):
+    """package.json: the loader, the native modules {architecture: file}, the Python package."""
+    version = json.loads((PACKAGE / "package.json").read_text())["version"]
+    urls = [["_tinyprop.py", f"{package}{LOADER}"]]
+    urls += [[f"_tinyprop_{arch}.mpy", name] for arch, name in modules.items()]
+    for path in sorted((folder / package / "tinyprop").iterdir()):
+        urls.append([f"tinyprop/{path.name}", f"{package}tinyprop/{path.name}"])
+    new = folder / "package.new"
+    new.write_text(json.dumps({"version": version, "urls": urls}, indent=1) + "\n")
+    os.replace(new, folder / "package.json")
+    return sum((folder / name).stat().st_size for _, name in urls)
 
 
 def build_natmod(arch):
@@ -64,13 +98,30 @@ def build_natmod(arch):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy2(build / "_tinyprop.native.mpy", folder / "_tinyprop.new")
         os.replace(folder / "_tinyprop.new", folder / "_tinyprop.mpy")
-        shutil.rmtree(folder / "tinyprop", ignore_errors=True)
-        shutil.copytree(PACKAGE, folder / "tinyprop", ignore=shutil.ignore_patterns("*.json"))
-        package_json(folder / "package.json")
+        shutil.copy2(PORT / "loader.py", folder / LOADER)
+        compile_package(folder / "tinyprop")
+        total = write_package(folder, {arch: "_tinyprop.mpy"}, "")
     size = (folder / "_tinyprop.mpy").stat().st_size
     seconds = time.monotonic() - started
-    say(f"{short(folder)}/_tinyprop.mpy is ready, {size:,} bytes ({seconds:.1f} s)")
+    say(
+        f"{short(folder)}/_tinyprop.mpy is ready, {size:,} bytes, with its package {total:,} "
+        f"({seconds:.1f} s)"
+    )
     return folder
+
+
+def build_all():
+    """Every architecture, and one package for all boards; returns its package.json."""
+    for arch in ARCHS:
+        build_natmod(arch)
+    with locked("natmod-all"):
+        modules = {arch: f"{arch}/_tinyprop.mpy" for arch in BOARD_ARCHS}
+        total = write_package(OUT, modules, f"{BOARD_ARCHS[0]}/")
+    say(
+        f"{short(OUT)}/package.json is ready: mpremote mip install {short(OUT)}/package.json "
+        f"takes {total:,} bytes of any board's flash"
+    )
+    return OUT / "package.json"
 
 
 def build_stock_unix():
@@ -96,8 +147,10 @@ def main():
     if arguments.stock:
         say(f"{short(build_stock_unix())} is ready")
         return
-    for arch in ARCHS if arguments.arch == "all" else [arguments.arch]:
-        build_natmod(arch)
+    if arguments.arch == "all":
+        build_all()
+    else:
+        build_natmod(arguments.arch)
 
 
 if __name__ == "__main__":

@@ -26,18 +26,21 @@ def recipe(plain):
     return "\n".join([*frozen, *(p.read_text() for p in files)])
 
 
-def build_qemu(board, plain=False):
-    """Bring one board's firmware up to date; returns the .elf file."""
+def build_qemu(board, plain=False, options=()):
+    """Bring one board's firmware up to date; returns the .elf file.
+
+    `options` are more variables for make, for a plain firmware in a folder of its own.
+    """
     missing = setup_env.require_packages("qemu") + setup_env.require_packages("build")
     if missing:
         fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
     if any(c.isspace() for c in str(ROOT)):
         fail(f"make cannot build in a folder with a space in its name: {ROOT}")
     micropython = fetch_sources("unix")
-    build = BUILD / f"qemu-{board}{'-plain' if plain else ''}"
+    build = BUILD / "-".join(["qemu", board, *(["plain", *options] if plain else [])])
     arguments = [f"BOARD={board}", f"BOARD_DIR={PORT / 'boards' / board}"]
     arguments += ["FROZEN_MANIFEST="] if plain else [f"FROZEN_MANIFEST={PORT / 'manifest.py'}"]
-    arguments += [] if plain else [f"USER_C_MODULES={ROOT}"]
+    arguments += options if plain else [f"USER_C_MODULES={ROOT}"]
     if not (micropython / "lib" / "micropython-lib" / "README.md").exists():
         arguments += [f"MPY_LIB_DIR={stub_library()}"]
     started = time.monotonic()

@@ -15,7 +15,7 @@ import time
 import setup_env
 from build_unix import PACKAGE, make
 from common import BUILD, ROOT, fail, locked, run_logged, say, short
-from fetch_sources import STAMP, fetch_sources
+from fetch_sources import STAMP, fetch_sources, own_micropython
 
 PORT = ROOT / "ports" / "rp2"
 MODULE = PORT / "micropython.cmake"
@@ -42,14 +42,19 @@ OPTIMISATION = [
 
 
 def check_sources(micropython, board):
-    """The fetched sources come without the libraries for wireless boards."""
+    """The fetched sources cannot have all that wireless boards need: Debian has lwip, but neither
+    cyw43-driver (with the radio's firmware) nor btstack, whose licences are not free ones."""
     needed = ["pico-sdk", "tinyusb", "mbedtls", *BOARDS[board][1]]
-    empty = [n for n in needed if not any((micropython / "lib" / n).glob("*"))]
-    if empty:
-        fail(
-            f"{board} needs lib/{', lib/'.join(empty)}, which {short(micropython)} lacks: use a "
-            "full checkout with its submodules, MICROPYTHON_DIR=/path make firmware ..."
-        )
+    empty = [f"lib/{n}" for n in needed if not any((micropython / "lib" / n).glob("*"))]
+    if not empty:
+        return
+    lacks = f"{board} needs {', '.join(empty)}, which {short(micropython)} lacks: "
+    if own_micropython():
+        fail(lacks + f"make -C {micropython}/ports/rp2 BOARD={board} submodules")
+    advice = "use a checkout with its submodules, MICROPYTHON_DIR=/path make firmware ..."
+    if board.endswith("_W"):
+        advice += f" (the image of BOARD={board[:-2]} runs on it too, without its radio)"
+    fail(lacks + advice)
 
 
 def port_frozen(micropython, board):

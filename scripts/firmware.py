@@ -2,6 +2,7 @@
 
 import argparse
 
+import build_esp32
 import build_qemu
 import build_rp2
 from common import fail, run_main
@@ -9,9 +10,10 @@ from common import fail, run_main
 # Port -> board -> what builds it.
 BUILDERS = {
     "rp2": {board: build_rp2.build_rp2 for board in build_rp2.BOARDS},
+    "esp32": {board: build_esp32.build_esp32 for board in build_esp32.BOARDS},
     "qemu": {board: build_qemu.build_qemu for board in build_qemu.BOARDS},
 }
-DEFAULT_BOARD = {"rp2": "RPI_PICO", "qemu": "MPS2_AN385"}
+DEFAULT_BOARD = {"rp2": "RPI_PICO", "esp32": "ESP32_GENERIC", "qemu": "MPS2_AN385"}
 
 
 def main():

@@ -25,21 +25,32 @@ MACHINES = {
     ],
     "VIRT_RV32": [*RISCV, "virt"],
 }
+# Ticks of a board's time.ticks_cpu() in a microsecond (ports/qemu/tinyprop_board.c).
+TICKS_PER_US = {**dict.fromkeys(MACHINES, 25), "M0": 16, "VIRT_RV32": 10}
+# Every instruction takes 1024 ns of the board's time. As that is longer than any of these ticks,
+# they tell how many were executed, exactly.
+ICOUNT = ["-icount", "shift=10"]
 COMMON = ["-nographic", "-monitor", "null", "-semihosting", "-serial", "pty"]
 PORT = re.compile(r"char device redirected to (\S+)")
 BOOT_SECONDS = 20
+# Where a board with `mapped` sees that file: its external RAM, here in the place of flash.
+MAPPED = 0x60000000
 
 
 class Board:
-    """A running board: `path` is its serial port. With `icount` its clock counts instructions."""
+    """A running board: `path` is its serial port. With `icount` its clock counts instructions.
+    mapped: a file in the memory of MPS2_AN500, at MAPPED."""
 
-    def __init__(self, board, firmware, icount=False):
+    def __init__(self, board, firmware, icount=False, mapped=None):
         if not shutil.which(MACHINES[board][0]):
             missing = setup_env.require_packages("qemu")
             if missing:
                 fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
         command = [*MACHINES[board], *COMMON, "-kernel", firmware]
-        command += ["-icount", "shift=0"] if icount else []
+        command += ICOUNT if icount else []
+        if mapped:
+            place = f"addr={MAPPED:#x},force-raw=on"
+            command += ["-device", f"loader,file={mapped},{place}"]
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             command,
@@ -77,24 +88,26 @@ class Board:
 
 
 @contextlib.contextmanager
-def running(board, firmware, icount=False):
+def running(board, firmware, icount=False, mapped=None):
     """A board that runs while the block does; gives its serial port."""
-    emulated = Board(board, firmware, icount)
+    emulated = Board(board, firmware, icount, mapped)
     try:
         yield emulated.path
     finally:
         emulated.close()
 
 
-def sim_qemu(board, firmware=None):
+def sim_qemu(board, firmware=None, icount=False):
     """Run the board until Ctrl-C; prints the path of its serial port."""
     firmware = Path(firmware or BUILD / "firmware" / board / "firmware.elf")
     if not firmware.is_file():
         fail(f"{short(firmware)} does not exist: make firmware PORT=qemu BOARD={board}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    emulated = Board(board, firmware)
+    emulated = Board(board, firmware, icount)
     try:
         say(f"{board} is running; its serial port is {emulated.path}")
+        if icount:
+            say("  time.ticks_us() advances by 1.024 with every instruction")
         say(f"  mpremote connect {emulated.path} repl        (Ctrl-C here ends the board)")
         emulated.process.wait()
         code = emulated.process.returncode

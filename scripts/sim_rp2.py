@@ -1,7 +1,8 @@
 """The emulated RP2040 board behind a pseudo-terminal. Called by scripts/sim.py.
 
 rp2040js (npm) runs the unchanged firmware on the stand-in boot ROM of ports/rp2/sim. The flash
-chip is build/sim/<board>/flash.bin: what the board stores is there again at the next start.
+chip is build/sim/<board>/flash.bin: what the board stores is there again at the next start. A
+board that goes into its USB boot loader becomes a folder beside it, as a real one becomes a drive.
 """
 
 import contextlib
@@ -13,10 +14,12 @@ import pty
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import termios
 import threading
+import time
 import tty
 from pathlib import Path
 
@@ -36,11 +39,14 @@ def install_emulator():
     wanted = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
     stamp = NPM / ".tinyprop-stamp"
     with locked("rp2040js"):
-        if stamp.is_file() and stamp.read_text() == wanted:
+        installed = stamp.is_file() and stamp.read_text() == wanted
+        if not (installed and shutil.which("node")):
+            needed = ("nodejs",) if installed else ("nodejs", "npm")
+            missing = [p for p in setup_env.require_packages("firmware") if p in needed]
+            if missing:
+                fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
+        if installed:
             return MODULE
-        missing = [p for p in setup_env.require_packages("firmware") if p in ("nodejs", "npm")]
-        if missing:
-            fail(f"missing {', '.join(missing)}: {setup_env.advice(missing)}")
         say(f"Installing the RP2040 emulator into {short(NPM)} ...")
         shutil.rmtree(NPM, ignore_errors=True)
         NPM.mkdir(parents=True)
@@ -186,15 +192,67 @@ def running(firmware, flash):
             emulator.close()
 
 
-def sim_rp2(board, firmware=None):
-    """Run the board until Ctrl-C; prints the path of its serial port."""
+class Drive:
+    """What the boot ROM does as a USB drive: blocks of a UF2 file go to flash as they come."""
+
+    def __init__(self, flash, family=0xE48BFF56):
+        self.folder, self.flash, self.family = flash.parent / "RPI-RP2", flash, family
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        info = "UF2 Bootloader v3.0\nModel: Raspberry Pi RP2\nBoard-ID: RPI-RP2\n"
+        (self.folder / "INFO_UF2.TXT").write_text(info)
+
+    def take(self):
+        """Wait for a whole UF2 file; returns a file with the image that is in flash then."""
+        written, erased, done = {}, set(), False
+        with open(self.flash, "r+b") as chip:
+            while not done:
+                time.sleep(0.05)
+                for path in self.folder.glob("*.[uU][fF]2"):
+                    blocks = list(self.blocks(path.read_bytes()))
+                    for offset, content, _ in blocks:
+                        if written.get(offset) == content:
+                            continue
+                        if offset >> 12 not in erased:
+                            chip.seek(offset & ~0xFFF)
+                            chip.write(b"\xff" * 4096)
+                            erased.add(offset >> 12)
+                        chip.seek(offset)
+                        chip.write(content)
+                        written[offset] = content
+                    done = done or bool(blocks) and len(blocks) == blocks[0][2]
+            image = self.flash.with_suffix(".image")
+            chip.seek(0)
+            image.write_bytes(chip.read(max(offset + 256 for offset, *_ in blocks)))
+        return image
+
+    def blocks(self, data):
+        """(offset in flash, content, number of blocks in all) of each block for this chip."""
+        for at in range(0, len(data) - 511, 512):
+            head = struct.unpack_from("<8I", data, at)
+            offset = head[3] - 0x10000000
+            if head[7] == self.family and 0 <= offset < 1 << 21:
+                yield offset, data[at + 32 : at + 32 + head[4]], head[6]
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sim_rp2(board, firmware=None, flash=None):
+    """Run the board until Ctrl-C; prints the path of its serial port, also after each restart."""
     firmware = Path(firmware or BUILD / "firmware" / board / "firmware.bin")
     if not firmware.is_file():
         fail(f"{short(firmware)} does not exist: make firmware PORT=rp2 BOARD={board}")
-    flash = BUILD / "sim" / board / "flash.bin"
+    flash = Path(flash or BUILD / "sim" / board / "flash.bin")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    while firmware:
+        firmware = run_until_off(board, firmware, flash)
+
+
+def run_until_off(board, firmware, flash):
+    """One run; returns the image to go on with, if the board was flashed then."""
     with tempfile.TemporaryFile() as log:
         emulator = Emulator(firmware, flash, log)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         say(f"{board} is running; its serial port is {emulator.path}")
         say(f"  mpremote connect {emulator.path} repl        (Ctrl-C here ends the board)")
         try:
@@ -206,12 +264,20 @@ def sim_rp2(board, firmware=None):
         code = emulator.close()
         log.seek(0)
         lines = [t for t in log.read().decode(errors="replace").splitlines() if t != "running"]
-        if interrupted:
+    if interrupted:
+        say("\nThe board is off.")
+    elif code == 0 and "boot loader" in (lines or [""])[-1]:
+        drive = Drive(flash)
+        say(f"{board} is in its USB boot loader; its drive is {short(drive.folder)}")
+        try:
+            return drive.take()
+        except KeyboardInterrupt:
             say("\nThe board is off.")
-        elif code == 0:
-            say(lines[-1] if lines else "The board is off.")
-        else:
-            errors = [t for t in lines if "error" in t.lower()] or lines or ["the emulator ended"]
-            fail(
-                errors[-1].removeprefix("error: ") if hasattr(str, "removeprefix") else errors[-1]
-            )
+        finally:
+            drive.remove()
+    elif code == 0:
+        say(lines[-1] if lines else "The board is off.")
+    else:
+        errors = [t for t in lines if "error" in t.lower()] or lines or ["the emulator ended"]
+        fail(errors[-1].removeprefix("error: ") if hasattr(str, "removeprefix") else errors[-1])
+    return None

@@ -11,6 +11,8 @@ set(TINYPROP_BINDING
 set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_block.c
     ${TINYPROP_DIR}/core/tp_file.c
+    ${TINYPROP_DIR}/core/tp_graph.c
+    ${TINYPROP_DIR}/core/tp_layer.c
     ${TINYPROP_DIR}/core/tp_math.c
     ${TINYPROP_DIR}/core/tp_model.c
     ${TINYPROP_DIR}/core/tp_ops.c

@@ -12,6 +12,8 @@ SRC_USERMOD_C += $(addprefix $(TINYPROP_DIR)/binding/, \
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_block.c \
 	tp_file.c \
+	tp_graph.c \
+	tp_layer.c \
 	tp_math.c \
 	tp_model.c \
 	tp_ops.c \

@@ -100,7 +100,7 @@ for garbage in (b"", b"\xff" * 600, b"TPM1", bytes(600), b"TPD1" + bytes(96)):
 
 
 def forge(payload):
-    head = b"TPM1\1\0\0\0" + struct.pack("<II", len(payload), _tinyprop.crc32(payload))
+    head = b"TPM1\2\0\0\0" + struct.pack("<II", len(payload), _tinyprop.crc32(payload))
     rewrite(head + struct.pack("<I", _tinyprop.crc32(head)) + payload)
 
 

@@ -20,22 +20,31 @@ def sample(step, x):
     return y
 
 
+def dense():
+    return [tp.Input(INPUTS), tp.Dense(32, activation="relu"), tp.Dense(CLASSES)]
+
+
+def maps():
+    """A little of everything: windows, a branch, pooling."""
+    first = tp.Conv2D(4, 3, padding="same", activation="relu")
+    layers = [tp.Input((8, 8, 1)), first, tp.DepthwiseConv2D(3, padding="same")]
+    layers += [tp.Add(first, activation="relu"), tp.MaxPooling2D(2)]
+    layers += [tp.Conv2D(8, 3, strides=2, activation="relu", select="channels")]
+    return layers + [tp.Flatten(), tp.Dense(CLASSES)]
+
+
 def checksum(m):
     crc = 0
-    for layer in (1, 2):
-        crc = _tinyprop.crc32(m.weights(layer), crc)
-        crc = _tinyprop.crc32(m.bias(layer), crc)
+    for i, layer in enumerate(m.layers):
+        if isinstance(layer, (tp.Dense, tp.Conv2D)):
+            crc = _tinyprop.crc32(m.weights(i), crc)
+            crc = _tinyprop.crc32(m.bias(i), crc)
     return crc
 
 
-def train(policy, optimizer):
+def train(policy, optimizer, layers=dense):
     gc.collect()
-    m = tp.Sequential(
-        [tp.Input(INPUTS), tp.Dense(32, activation="relu"), tp.Dense(CLASSES)],
-        optimizer=optimizer,
-        policy=policy,
-        seed=1,
-    )
+    m = tp.Sequential(layers(), optimizer=optimizer, policy=policy, seed=1)
     start = checksum(m)
     x = array("f", [0] * INPUTS)
     tp.use(m)
@@ -45,7 +54,7 @@ def train(policy, optimizer):
     end = checksum(m)
     assert end != start
     s = m.stats()
-    name = type(policy).__name__
+    name = type(policy).__name__ + ("" if layers == dense else "-maps")
     print(name, type(optimizer).__name__, "%08x" % end, s["trained"])
 
 
@@ -53,4 +62,6 @@ for policy in POLICIES:
     train(policy, tp.SGD(lr=0.05))
 train(POLICIES[3], tp.SGD(lr=0.02, momentum=0.9, weight_decay=0.001))
 train(POLICIES[0], tp.Adam(lr=0.002))
+for policy in (POLICIES[0], POLICIES[3]):
+    train(policy, tp.SGD(lr=0.05), maps)
 print("OK")

@@ -219,6 +219,8 @@ def fails(info):
 m = net()
 raises(RuntimeError, "mine", m.fit, PAIRS, 3, callback=fails, verbose=0)
 assert m.train_step(*PAIRS[0]) > 0
+run = m.fit(PAIRS, 3, verbose=0)
+assert run.done and run.epoch == 3 and len(run.history["loss"]) == 3
 
 # Back-off: what waits costs nothing but a count.
 m = net(policy=tp.TinyPropV2(threshold=0.6, backoff=4))

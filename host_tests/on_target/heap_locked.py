@@ -95,6 +95,6 @@ assert caught == 6
 xs, ys = array("f", [0.1 * k for k in range(24)]), bytes([0, 1, 2, 0, 1, 2])
 micropython.heap_lock()
 for k in range(6):
-    m._m.step_row(xs, ys, k)
+    m._m.step(xs, ys, k)
 micropython.heap_unlock()
 print("OK")

@@ -248,4 +248,92 @@ raises(RuntimeError, "use(model)", tp.train_step, x, 0)
 raises(TypeError, "not int", tp.use, 5)
 raises(TypeError, "", tp.use, tp.Sequential)
 raises(TypeError, "", tp.train_step, x)
+# Networks of maps.
+MAP = tp.Input((6, 5, 2))
+
+
+def network(*layers):
+    return tp.Sequential([MAP] + list(layers) + [tp.Flatten(), tp.Dense(3)])
+
+
+first = tp.Conv2D(4, 3)
+raises(ValueError, "layer 1 (Conv2D): kernel_size 7, the map has 6", network, tp.Conv2D(4, 7))
+raises(ValueError, "layer 1 (MaxPooling2D): kernel_size 6, the", network, tp.MaxPooling2D((2, 6)))
+raises(ValueError, "kernel_size 0, allowed 1..255", tp.Conv2D, 4, 0)
+raises(ValueError, "kernel_size 256, allowed 1..255", tp.DepthwiseConv2D, 256)
+raises(ValueError, "strides (1, 2, 3), a number or two", tp.Conv2D, 4, 3, (1, 2, 3))
+raises(ValueError, "padding 'full' is not known: valid, same", tp.Conv2D, 4, 3, 1, "full")
+raises(ValueError, "select 'rows' is not known", lambda: tp.Conv2D(4, 3, select="rows"))
+raises(ValueError, "layer 1 (Conv2D): units 0, allowed 1..65535", network, tp.Conv2D(0, 3))
+raises(
+    ValueError,
+    "layer 1 (Conv1D): takes (steps, channels), gets shape (6, 5, 2)",
+    network,
+    tp.Conv1D(4, 3),
+)
+raises(
+    ValueError,
+    "layer 2 (Dense): takes a vector, gets shape (4, 3, 4)",
+    lambda: tp.Sequential([MAP, first, tp.Dense(3)]),
+)
+raises(
+    ValueError,
+    "layer 2 (Conv2D): takes (height, width, channels), gets shape (60,)",
+    lambda: tp.Sequential([MAP, tp.Flatten(), tp.Conv2D(4, 3), tp.Dense(3)]),
+)
+raises(
+    ValueError,
+    "layer 3 (Add): adds shape (2, 1, 4) and, of layer 1, shape (4, 3, 4)",
+    network,
+    first,
+    tp.MaxPooling2D(2),
+    tp.Add(first),
+)
+raises(ValueError, "layer 1 (Add): the layer Conv2D(4", network, tp.Add(first))
+raises(ValueError, "layer 2 (Add): number of maps to add 1", network, first, tp.Add(first))
+raises(
+    ValueError,
+    "layer 1 (Dropout): rate 1, allowed 0 up to, not including, 1",
+    network,
+    tp.Dropout(1.0),
+)
+raises(
+    ValueError,
+    "layer 1 (Conv2D): filters to train 5, allowed 0..4",
+    network,
+    tp.Conv2D(4, 3, trainable=5),
+)
+raises(
+    ValueError,
+    "layer 1 (Conv2D): trainable 0, allowed 1 and more",
+    network,
+    tp.Conv2D(4, 3, trainable=0),
+)
+raises(
+    ValueError,
+    "layer 1 (Conv2D): uses of the output 0",
+    network,
+    first,
+    tp.Conv2D(2, 1, after=MAP),
+)
+raises(
+    ValueError, "zero_skip", lambda: tp.Sequential([MAP, tp.Flatten(), tp.Dense(3)], zero_skip=101)
+)
+frozen = tp.Conv2D(4, 3, trainable=False, external=True)
+raises(
+    ValueError,
+    "the external parameters have 300 bytes, the model needs 304",
+    lambda: tp.Sequential([MAP, frozen, tp.Flatten(), tp.Dense(3)], external=array("f", [0] * 75)),
+)
+m = network(frozen)
+raises(
+    ValueError,
+    "the external parameters have 0 bytes, the model needs 304",
+    m.predict,
+    array("f", [1] * 60),
+)
+raises(ValueError, "no weights here", m.weights, 1)
+raises(ValueError, "its memory is shared: make the model with keep=True", m.delta, 3)
+raises(ValueError, "no layer up to this one trains", m.delta, 1)
+raises(ValueError, "computes nothing", m.weights, 2)
 print("OK")

@@ -58,3 +58,63 @@ def numeric_gradient(f, values, step=1e-6):
         out[i] = (above - f()) / (2 * step)
         values[i] = kept
     return out
+
+
+# --- Networks of maps: plain loops over (height, width, channels) arrays ---
+
+
+def _sides(layer, shape):
+    """Kernel, stride, size of the output and zeros before the map, along height and width."""
+    kernel = shape[:2] if layer.kind == "dense" else layer.kernel
+    for size, k, stride in zip(shape, kernel, layer.stride, strict=False):
+        k = k or size
+        if layer.same:
+            out = (size + stride - 1) // stride
+            yield k, stride, out, max((out - 1) * stride + k - size, 0) // 2
+        else:
+            yield k, stride, (size - k) // stride + 1, 0
+
+
+def _windows(layer, x):
+    """(row, column, what the window covers, where it lies on the map) for every place; NaN where
+    it hangs over the edge."""
+    (kh, sh, oh, top), (kw, sw, ow, left) = _sides(layer, x.shape)
+    wide = np.full((x.shape[0] + 2 * kh, x.shape[1] + 2 * kw, x.shape[2]), np.nan)
+    wide[kh : kh + x.shape[0], kw : kw + x.shape[1]] = x
+    out = np.empty((oh, ow, kh, kw, x.shape[2]))
+    for i in range(oh):
+        for j in range(ow):
+            y0, x0 = kh + i * sh - top, kw + j * sw - left
+            out[i, j] = wide[y0 : y0 + kh, x0 : x0 + kw]
+    return out
+
+
+def maps(spec, weights, biases, x):
+    """Outputs of all rows, (height, width, channels) each; weights[i] is None without."""
+    out = [np.asarray(x, np.float64).reshape(spec.shape)]
+    for i, layer in enumerate(spec.layers):
+        a = out[i if layer.source is None else layer.source]
+        if layer.kind == "add":
+            z = a + out[layer.other]
+        else:
+            patches = _windows(layer, a)
+            if layer.kind == "max_pool":
+                z = np.nanmax(patches, axis=(2, 3))
+            elif layer.kind == "average_pool":
+                z = np.nanmean(patches, axis=(2, 3))
+            elif layer.kind == "depthwise":
+                filters = weights[i].reshape(a.shape[2], layer.units, *patches.shape[2:4])
+                z = np.einsum("hwklc,cmkl->hwcm", np.nan_to_num(patches), filters)
+                z = z.reshape(*z.shape[:2], -1) + biases[i]
+            else:
+                filters = weights[i].reshape(layer.units, *patches.shape[2:])
+                z = np.einsum("hwklc,oklc->hwo", np.nan_to_num(patches), filters) + biases[i]
+        out.append(FUNCTIONS[layer.activation][0](z, layer.slope))
+    return out[1:]
+
+
+def map_loss(spec, weights, biases, x, t):
+    a = maps(spec, weights, biases, x)[-1].ravel()
+    if spec.loss == "softmax_cross_entropy":
+        return float(t @ (np.log(np.sum(np.exp(a - a.max()))) + a.max() - a))
+    return float(np.mean((a - t) ** 2))

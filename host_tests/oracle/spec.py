@@ -1,23 +1,43 @@
 """What a user asks for. The names and defaults of the fields are those of tp.h."""
 
 from dataclasses import dataclass, field
+from math import prod
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh")
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
-INITS = ("auto", "he", "glorot", "zeros")
+INITS = ("auto", "he", "glorot", "zeros", "ones")
 TRAINABLE = ("none", "bias", "all")
 OPTIMIZERS = ("sgd", "adam")
 ROWS = ("lazy", "exact")
 POLICIES = ("full", "topk", "tinyprop", "tinypropv2")
 
 
+KINDS = ("dense", "conv", "depthwise", "max_pool", "average_pool", "add", "dropout")
+WEIGHTED = ("dense", "conv", "depthwise")
+
+
 @dataclass(frozen=True)
 class Layer:
-    units: int
+    """source, other: number of the map taken, 0 the input, r the output of row r - 1; None: the
+    one before. kernel (0, 0) of pooling: the whole map. slope of dropout: its rate."""
+
+    units: int = 0
     activation: str = "linear"
     slope: float = 0.0
     init: str = "auto"
     trainable: str = "all"
+    kind: str = "dense"
+    kernel: tuple = (0, 0)
+    stride: tuple = (1, 1)
+    same: int = 0
+    select: str = "elements"
+    source: int | None = None
+    other: int | None = None
+    rows: int = 0
+
+    def __post_init__(self):
+        if self.kind not in WEIGHTED:
+            object.__setattr__(self, "trainable", "none")
 
 
 @dataclass(frozen=True)
@@ -54,7 +74,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Spec:
-    n_in: int
+    n_in: int | tuple  # values of a vector, or (height, width, channels) of a map
     layers: tuple
     loss: str = "softmax_cross_entropy"
     batch: int = 1
@@ -63,3 +83,14 @@ class Spec:
     offset: tuple = ()
     opt: Optimizer = field(default_factory=Optimizer)
     policy: Policy = field(default_factory=Policy)
+    keep: int = 1
+    zero_skip: int = 75
+    external: tuple = ()  # rows whose parameters lie outside the block
+
+    @property
+    def shape(self):
+        return (1, 1, self.n_in) if isinstance(self.n_in, int) else self.n_in
+
+    @property
+    def inputs(self):
+        return prod(self.shape)

@@ -25,19 +25,38 @@ int memcmp(const void *a, const void *b, size_t n) {
     return n > 0 ? *p - *q : 0;
 }
 
-// Boards also load modules built for a lesser core, but where one side passes floats in registers
-// of the FPU and the other does not, numbers get lost. Made by integers alone, `quarters / 4` must
-// arrive here, and go back, unchanged.
-static bool native_float_arrives(int quarters, float v) {
-    mp_obj_t o = mp_binary_op(MP_BINARY_OP_TRUE_DIVIDE, MP_OBJ_NEW_SMALL_INT(quarters),
+static mp_obj_t native_quarters(int n) {
+    return mp_binary_op(MP_BINARY_OP_TRUE_DIVIDE, MP_OBJ_NEW_SMALL_INT(n),
         MP_OBJ_NEW_SMALL_INT(4));
-    volatile float got = (float)mp_obj_get_float(o);
-    return got == v && mp_binary_op(MP_BINARY_OP_EQUAL, mp_obj_new_float(v), o) == mp_const_true;
+}
+
+static bool native_equal(mp_obj_t a, mp_obj_t b) {
+    return mp_binary_op(MP_BINARY_OP_EQUAL, a, b) == mp_const_true;
+}
+
+// Boards also load modules built for a lesser core, but where one side passes floats in registers
+// of the FPU and the other does not, numbers get lost. Two numbers made by integers alone must
+// arrive here, and go back, unchanged. They are two, read one after the other and compared as
+// bits, as the one wanted may by chance still be in the register where the other side does not
+// put it.
+static bool native_floats_arrive(void) {
+    mp_obj_t a = native_quarters(6), b = native_quarters(-9);
+    volatile union {
+        float f;
+        uint32_t u;
+    } x, y;
+    x.f = (float)mp_obj_get_float(a);
+    y.f = (float)mp_obj_get_float(b);
+    if (x.u != 0x3fc00000u || y.u != 0xc0100000u) {
+        return false;
+    }
+    mp_obj_get_int(MP_OBJ_NEW_SMALL_INT(6)); // leaves an integer in the register of results
+    return native_equal(mp_obj_new_float(y.f), b) && native_equal(mp_obj_new_float(x.f), a);
 }
 
 mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
     MP_DYNRUNTIME_INIT_ENTRY
-    if (!native_float_arrives(6, 1.5f) || !native_float_arrives(-9, -2.25f)) {
+    if (!native_floats_arrive()) {
         mp_raise_msg((mp_obj_type_t *)mp_load_global(MP_QSTR_ImportError),
             "_tinyprop.mpy is for " TINYPROP_ARCH ", this firmware passes floats otherwise: "
             "install the file for its own architecture");

@@ -1,12 +1,15 @@
-// What MicroPython's QEMU port lacks: a clock, a serial port that `select` can ask, and the
-// floating-point unit switched on.
+// What MicroPython's QEMU port lacks: a clock, a serial port that `select` can ask, Ctrl-C in a
+// running program, and the floating-point unit switched on.
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stream.h"
+#include "shared/runtime/interrupt_char.h"
 #include "uart.h"
 
 int __wrap_main(int argc, char **argv);
 int __real_main(int argc, char **argv);
+int __wrap_uart_rx_chr(void);
+int __real_uart_rx_chr(void);
 uintptr_t __wrap_mp_hal_stdio_poll(uintptr_t flags);
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -35,17 +38,17 @@ static int serial_readable(void) {
 
 #elif defined(QEMU_SOC_NRF51)
 
-// Timer 0 counts microseconds.
+// Timer 0 counts at 16 MHz.
 #define TIMER_START REGISTER(0x40008000)
 #define TIMER_CAPTURE REGISTER(0x40008040)
 #define TIMER_BITMODE REGISTER(0x40008508)
 #define TIMER_PRESCALER REGISTER(0x40008510)
 #define TIMER_CC REGISTER(0x40008540)
-#define TICKS_PER_US 1
+#define TICKS_PER_US 16
 
 static void clock_start(void) {
     TIMER_BITMODE = 3;
-    TIMER_PRESCALER = 4;
+    TIMER_PRESCALER = 0;
     TIMER_START = 1;
 }
 
@@ -121,13 +124,35 @@ void mp_hal_delay_us(mp_uint_t us) {
 
 void mp_hal_delay_ms(mp_uint_t ms) {
     for (mp_uint_t start = mp_hal_ticks_ms(); mp_hal_ticks_ms() - start < ms;) {
+        tinyprop_board_poll();
         mp_event_handle_nowait();
     }
 }
 
+// What arrived while a program ran and was not Ctrl-C; the indices wrap by themselves.
+static struct {
+    uint8_t head, tail, chars[256];
+} typed;
+
+void tinyprop_board_poll(void) {
+    if (!serial_readable() || (uint8_t)(typed.head + 1) == typed.tail) {
+        return;
+    }
+    int c = __real_uart_rx_chr();
+    if (c == mp_interrupt_char) {
+        mp_sched_keyboard_interrupt();
+    } else if (c >= 0) {
+        typed.chars[typed.head++] = (uint8_t)c;
+    }
+}
+
+int __wrap_uart_rx_chr(void) {
+    return typed.tail != typed.head ? typed.chars[typed.tail++] : __real_uart_rx_chr();
+}
+
 uintptr_t __wrap_mp_hal_stdio_poll(uintptr_t flags) {
     uintptr_t ready = flags & MP_STREAM_POLL_WR;
-    if ((flags & MP_STREAM_POLL_RD) && serial_readable()) {
+    if ((flags & MP_STREAM_POLL_RD) && (typed.tail != typed.head || serial_readable())) {
         ready |= MP_STREAM_POLL_RD;
     }
     return ready;

@@ -21,9 +21,28 @@ import _tinyprop
 from _tinyprop import Tensor
 
 from .checkpoint import load
-from .dataset import Dataset
-from .errors import FormatError
-from .layers import Activation, Dense, Flatten, Input, ReLU
+from .dataset import Dataset, FormatError
+from .layers import (
+    Activation,
+    Add,
+    AveragePooling1D,
+    AveragePooling2D,
+    BatchNormalization,
+    Conv1D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    Input,
+    MaxPooling1D,
+    MaxPooling2D,
+    ReLU,
+)
 from .optimizers import SGD, Adam
 from .policies import Full, TinyProp, TinyPropV2, TopK
 from .sequential import Sequential

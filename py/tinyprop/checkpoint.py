@@ -3,13 +3,14 @@
 import os
 
 import _tinyprop
+from micropython import const
 
-from .errors import FormatError
+from .dataset import FormatError
 from .sequential import Sequential, new_block
 
-_ENOENT = 2
-_EEXIST = 17
-_ENOSPC = 28
+_ENOENT = const(2)
+_EEXIST = const(17)
+_ENOSPC = const(28)
 
 
 def _exists(path):
@@ -21,25 +22,18 @@ def _exists(path):
 
 
 def _remove(path):
-    try:
+    if _exists(path):
         os.remove(path)
-    except OSError:
-        pass
-
-
-def _write(f, data):
-    if f.write(data) != len(data):
-        raise OSError(_ENOSPC)
 
 
 def save(model, path):
     m = model._m
-    new = path + ".tmp"
-    persist = m.info()[8]
+    new, old = path + ".tmp", path + ".bak"
+    head, payload = _tinyprop.file_head(m), memoryview(m.block)[: m.info()[8]]
     try:
         with open(new, "wb") as f:
-            _write(f, _tinyprop.file_head(m))
-            _write(f, memoryview(m.block)[:persist])
+            if f.write(head) + f.write(payload) != len(head) + len(payload):
+                raise OSError(_ENOSPC)
             f.flush()
         if hasattr(os, "sync"):
             os.sync()
@@ -49,19 +43,18 @@ def save(model, path):
             if e.errno != _EEXIST:
                 raise e
             # This file system does not replace: step aside first. load() knows the way back.
-            old = path + ".bak"
             _remove(old)
             os.rename(path, old)
             os.rename(new, path)
             _remove(old)
     except BaseException as e:
         # Also a Ctrl-C. Where path is gone, the new file is the only one.
-        if _exists(path) or not _exists(path + ".bak"):
+        if _exists(path) or not _exists(old):
             _remove(new)
         raise e
 
 
-def _load(path):
+def _load(path, external):
     with open(path, "rb") as f:
         head = _tinyprop.file_check(f.read(_tinyprop.FILE_HEAD))
         if head is None:
@@ -90,7 +83,7 @@ def _load(path):
         if f.readinto(memoryview(block)[:payload]) != payload:
             raise FormatError("%s is damaged" % path)
     try:
-        model = Sequential(None, _block=block)
+        model = Sequential(None, external=external, _block=block)
     except ValueError as e:
         raise FormatError("%s: %s" % (path, e))
     if model._m.info()[8] != payload:
@@ -98,22 +91,23 @@ def _load(path):
     return model
 
 
-def load(path):
+def load(path, external=None):
     """Read a model that m.save(path) wrote: weights, settings, optimiser and policy state.
-    (Its Input is a vector of the same size: the file does not hold the shape of a sample.)
+    (Where samples are maps, their Input has height, width and channels.) external: as in
+    Sequential; the file does not hold those parameters.
 
     OSError: no such file. FormatError: not a model, or damaged. Where a power cut left no file
     at path, the one that was about to take its place, or the one before, is read.
     """
     try:
-        return _load(path)
+        return _load(path, external)
     except OSError as e:
         if e.errno != _ENOENT:
             raise e
         missing = e
     for end in (".tmp", ".bak"):
         try:
-            return _load(path + end)
+            return _load(path + end, external)
         except (OSError, FormatError):
             pass
     raise missing

@@ -22,27 +22,19 @@ import struct
 from os import stat
 
 import _tinyprop
+from micropython import const
 
-from .errors import FormatError
-from .layers import Input, _scale_arrays, _shape, _size
+from .layers import Input, _choice, _scale_arrays, _shape, _size
 
-_HEAD = "<4sBBBBIII4I"
-_HEAD_BYTES = 36
-_TYPES = {"f32": "f", "i32": "i", "i16": "h", "i8": "b", "u8": "B"}
-_BYTES = {"f": 4, "i": 4, "h": 2, "b": 1, "B": 1, "H": 2}
-_EEXIST = 17
+_HEAD = const("<4sBBBBIII4I")
+_HEAD_BYTES = const(36)
+_DTYPES = const(("f32", "i32", "i16", "i8", "u8"))
+_TYPES = const("fihbB")  # of the same
+_EEXIST = const(17)
 
 
-def _header(shape, typecode, label, n_label, scale, offset):
-    """The bytes before the first record."""
-    n_scale = 0 if scale is None else len(scale)
-    size = _HEAD_BYTES + 8 * n_scale + 4
-    dims = shape + (1,) * (4 - len(shape))
-    types = (ord(typecode), ord(label), len(shape))
-    head = struct.pack(_HEAD, b"TPD1", 1, *types, size, n_label, n_scale, *dims)
-    if n_scale:
-        head += bytes(scale) + bytes(offset)
-    return head + struct.pack("<I", _tinyprop.crc32(head))
+class FormatError(ValueError):
+    """Not a file of tinyprop, or a damaged one."""
 
 
 class Dataset:
@@ -67,66 +59,70 @@ class Dataset:
             raise e
 
     def _parse(self):
-        head = self._f.read(_HEAD_BYTES)
+        path, f = self.path, self._f
+        head = f.read(_HEAD_BYTES)
         if len(head) < _HEAD_BYTES or head[:4] != b"TPD1":
-            raise FormatError("%s is not a tinyprop data set" % self.path)
+            raise FormatError("%s is not a tinyprop data set" % path)
         _, version, x, y, ndim, size, n_label, n_scale, *dims = struct.unpack(_HEAD, head)
         if version != 1:
-            raise FormatError("%s has version %d, known is 1" % (self.path, version))
-        # The size comes from the file: look at it before that much is read.
-        if n_scale > 65535 or size != _HEAD_BYTES + 8 * n_scale + 4:
-            raise FormatError("the header of %s is damaged" % self.path)
-        rest = self._f.read(size - _HEAD_BYTES)
-        crc = _tinyprop.crc32(rest[:-4], _tinyprop.crc32(head))
-        if len(rest) < 4 or struct.unpack("<I", rest[-4:])[0] != crc:
-            raise FormatError("the header of %s is damaged" % self.path)
+            raise FormatError("%s has version %d, known is 1" % (path, version))
         x, y = chr(x), chr(y)
-        sound = x in _TYPES.values() and y in "BHf" and 1 <= ndim <= 4 and n_label > 0
-        shape = tuple(dims[:ndim])
+        self.shape = shape = tuple(dims[:ndim])
         n = _size(shape)
-        if not sound or not 0 < n <= _tinyprop.MAX_UNITS or n_label > _tinyprop.MAX_UNITS:
-            raise FormatError("the header of %s is damaged" % self.path)
-        if n_scale not in (0, 1, shape[-1]):
-            raise FormatError("the header of %s is damaged" % self.path)
-        self.shape = shape
-        for name in _TYPES:
-            if _TYPES[name] == x:
-                self.dtype = name
-        self.classes = None if y == "f" else n_label
-        self.targets = n_label if y == "f" else None
+        most = _tinyprop.MAX_UNITS
+        rest = None
+        # The size comes from the file: look at it before that much is read.
+        if n_scale <= most and size == _HEAD_BYTES + 8 * n_scale + 4:
+            rest = bytearray(f.read(size - _HEAD_BYTES))
+        if (
+            not rest
+            # What the CRC-32 of anything is, followed by its own CRC-32.
+            or _tinyprop.crc32(rest, _tinyprop.crc32(head)) != 0x2144DF1C
+            or not (x in _TYPES and y in "BHf" and 1 <= ndim <= 4 and 0 < n <= most)
+            or not (0 < n_label <= most and n_scale in (0, 1, shape[-1]))
+        ):
+            raise FormatError("the header of %s is damaged" % path)
+        self.dtype = _DTYPES[_TYPES.find(x)]
         self.scale = self.offset = None
         if n_scale:
-            both = _tinyprop.Tensor((2, n_scale), "f32")
-            both.copy_from(_tinyprop.Tensor(2 * n_scale, "f32", bytearray(rest[:-4])))
-            self.scale, self.offset = both[0], both[1]
+            self.scale, self.offset = _tinyprop.Tensor((2, n_scale), "f32", rest)
         self._start = size
         self._label = y
-        self._at = -(-n * _BYTES[x] // _BYTES[y]) * _BYTES[y]
-        self._bytes = self._at + _BYTES[y] * (n_label if y == "f" else 1)
-        self._record = bytearray(self._bytes)
+        y = struct.calcsize(y)
+        at = -(-n * struct.calcsize(x) // y) * y
+        self.classes, self.targets = n_label, None
+        if self._label == "f":
+            self.classes, self.targets = None, n_label
+            y *= n_label
+        self._at = at
+        self._record = record = bytearray(at + y)
         # The one sample in memory.
-        self.x = _tinyprop.Tensor(shape, self.dtype, self._record)
-        self._y = None
-        if y == "f":
-            self._y = _tinyprop.Tensor(n_label, "f32", self._record, self._at)
-        self._n = (self._f.seek(0, 2) - size) // self._bytes
+        self.x = _tinyprop.Tensor(shape, self.dtype, record)
+        self._y = self.targets and _tinyprop.Tensor(n_label, "f32", record, at)
+        self._n = (f.seek(0, 2) - size) // len(record)
 
     @staticmethod
     def create(path, shape, dtype="u8", classes=None, targets=None, scale=None, offset=None):
         """A new, empty file, open for append(). Either classes (a label is a class index below
         it) or targets (a label is a vector of so many floats). OSError (EEXIST) where path is."""
         shape = _shape(shape)
-        if dtype not in _TYPES:
-            raise ValueError("dtype %r is not known: %s" % (dtype, ", ".join(sorted(_TYPES))))
+        typecode = _TYPES[_choice("dtype", dtype, _DTYPES)]
         if (classes is None) == (targets is None):
             raise ValueError("a data set has either classes or targets")
         most = _tinyprop.MAX_UNITS
         for what, n in (("values", _size(shape)), ("classes", classes), ("targets", targets)):
             if n is not None and (not isinstance(n, int) or not 1 <= n <= most):
                 raise ValueError("%s %r, allowed 1..%d" % (what, n, most))
-        n = targets if classes is None else classes
         label = "f" if classes is None else "B" if classes <= 256 else "H"
-        head = _header(shape, _TYPES[dtype], label, n, *_scale_arrays(shape, scale, offset))
+        scale, offset = _scale_arrays(shape, scale, offset)
+        n_scale = 0 if scale is None else len(scale)
+        size = _HEAD_BYTES + 8 * n_scale + 4
+        types = (ord(typecode), ord(label), len(shape))
+        dims = shape + (1,) * (4 - len(shape))
+        head = struct.pack(_HEAD, b"TPD1", 1, *types, size, classes or targets, n_scale, *dims)
+        if n_scale:
+            head += bytes(scale) + bytes(offset)
+        head += struct.pack("<I", _tinyprop.crc32(head))
         try:
             stat(path)
         except OSError:
@@ -145,34 +141,33 @@ class Dataset:
         at = i + n if i < 0 else i
         if not 0 <= at < n:
             raise IndexError("sample %d, the data set has %d" % (i, n))
-        f = self._f
-        f.seek(self._start + at * self._bytes)
-        if f.readinto(self._record) != self._bytes:
+        record = self._record
+        size = len(record)
+        self._f.seek(self._start + at * size)
+        if self._f.readinto(record) != size:
             raise FormatError("%s ends inside sample %d" % (self.path, at))
         if self._y is not None:
             return self._y
-        y = self._record[self._at]
-        return y if self._label == "B" else y | self._record[self._at + 1] << 8
+        at = self._at
+        return record[at] if self._label == "B" else record[at] | record[at + 1] << 8
 
     def append(self, x, y, flush=True):
         """Add a sample: x as many numbers as shape has (integers saturate), y a label. With
         flush it is on the medium when append returns; else after flush() or close()."""
         if not self._append:
             raise ValueError("%s is open for reading: Dataset(path, 'a')" % self.path)
-        if self._y is not None:
+        record, at, n = self._record, self._at, self.classes
+        if n is None:
             self._y.copy_from(y)
-        elif not isinstance(y, int) or not 0 <= y < self.classes:
-            raise ValueError(
-                "class index %r, the data set has %d classes (0..%d)"
-                % (y, self.classes, self.classes - 1)
-            )
+        elif not isinstance(y, int) or not 0 <= y < n:
+            raise ValueError("class index %r, the data set has %d classes (0..%d)" % (y, n, n - 1))
         else:
-            self._record[self._at] = y & 255
+            record[at] = y & 255
             if self._label == "H":
-                self._record[self._at + 1] = y >> 8
+                record[at + 1] = y >> 8
         self.x.copy_from(x)
-        self._f.seek(self._start + self._n * self._bytes)
-        self._f.write(self._record)
+        self._f.seek(self._start + self._n * len(record))
+        self._f.write(record)
         if flush:
             self._f.flush()
         self._n += 1

@@ -4,92 +4,74 @@ from array import array
 from time import ticks_diff, ticks_ms
 
 import _tinyprop
+from micropython import const
 
 from .dataset import Dataset
 from .sequential import Evaluation
 
 # --- Data in its different forms ---
-# A source has n samples (None: not known), train(i) -> trained or skipped, and test(i, counts,
-# sums), which adds to a confusion matrix and to an array of loss, samples, hits.
 
 
-class _Rows:
+class _Source:
+    """A sequence of pairs; what the other forms of data do differently stands below.
+
+    n samples (None: not known). get(i) puts sample i into x and y; where these hold all samples
+    at once it returns i.
+    """
+
+    def __init__(self, m, data, n):
+        self.m, self.data, self.n = m, data, n
+
+    def get(self, i):
+        self.x, self.y = self.data[i]
+
+    def train(self, i):
+        """Trained, or skipped by the policy?"""
+        i = self.get(i)
+        return self.m.step(self.x, self.y, i)
+
+    def test(self, i, counts, sums):
+        """Add to a confusion matrix and to an array of loss, samples, hits."""
+        i = self.get(i)
+        self.m.test(self.x, self.y, counts, sums, i)
+
+
+class _Rows(_Source):
     """X a buffer of n samples, Y one of n labels (or n vectors): nothing is allocated per row."""
 
     def __init__(self, m, x, y):
         if isinstance(y, (list, tuple)):
             y = array("f" if y and isinstance(y[0], float) else "i", y)
         self.m, self.x, self.y = m, x, y
-        size, n_in = _tinyprop.Tensor(x).size, m.info()[1]
-        if size % n_in:
-            raise ValueError("X has %d values, not a multiple of %d" % (size, n_in))
-        self.n = size // n_in
+        size, n = _tinyprop.Tensor(x).size, m.info()[1]
+        if size % n:
+            raise ValueError("X has %d values, not a multiple of %d" % (size, n))
+        self.n = size // n
 
-    def train(self, i):
-        return self.m.step_row(self.x, self.y, i)
-
-    def test(self, i, counts, sums):
-        return self.m.test_row(self.x, self.y, i, counts, sums)
+    def get(self, i):
+        return i
 
 
-class _Lists:
-    def __init__(self, m, x, y):
-        if len(x) != len(y):
-            raise ValueError("X has %d samples, Y %d" % (len(x), len(y)))
-        self.m, self.x, self.y, self.n = m, x, y, len(x)
-
-    def train(self, i):
-        return self.m.step(self.x[i], self.y[i])
-
-    def test(self, i, counts, sums):
-        return self.m.test(self.x[i], self.y[i], counts, sums)
+class _Lists(_Source):
+    def get(self, i):
+        x, y = self.data
+        self.x, self.y = x[i], y[i]
 
 
-class _Pairs:
-    def __init__(self, m, data, n):
-        self.m, self.data, self.n = m, data, n
-
-    def train(self, i):
-        x, y = self.data[i]
-        return self.m.step(x, y)
-
-    def test(self, i, counts, sums):
-        x, y = self.data[i]
-        return self.m.test(x, y, counts, sums)
+class _File(_Source):
+    # Without the tuple that data[i] would make.
+    def get(self, i):
+        self.x, self.y = self.data.x, self.data.read(i)
 
 
-class _File:
-    def __init__(self, m, data):
-        self.m, self.data, self.n = m, data, len(data)
-
-    def train(self, i):
-        y = self.data.read(i)
-        return self.m.step(self.data.x, y)
-
-    def test(self, i, counts, sums):
-        y = self.data.read(i)
-        return self.m.test(self.data.x, y, counts, sums)
-
-
-class _Stream:
+class _Stream(_Source):
     """Anything that can be iterated, read in its order; sample i is the next one."""
-
-    n = None
-
-    def __init__(self, m, data):
-        self.m, self.data = m, data
-        self.rewind()
 
     def rewind(self):
         self.iterator = iter(self.data)
 
-    def train(self, i):
-        x, y = next(self.iterator)
-        return self.m.step(x, y)
-
-    def test(self, i, counts, sums):
-        x, y = next(self.iterator)
-        return self.m.test(x, y, counts, sums)
+    def get(self, i):
+        self.x, self.y = next(self.iterator)
 
 
 def _is_pair(data):
@@ -98,21 +80,21 @@ def _is_pair(data):
 
 
 def _source(m, data):
-    if isinstance(data, Dataset):
-        return _File(m, data)
     if _is_pair(data):
         x, y = data
-        kind = _Lists if isinstance(x, list) else _Rows
-        return kind(m, x, y)
+        if not isinstance(x, list):
+            return _Rows(m, x, y)
+        n = len(x)
+        if n != len(y):
+            raise ValueError("X has %d samples, Y %d" % (n, len(y)))
+        return _Lists(m, data, n)
     try:
         n = len(data)
     except TypeError:
-        return _Stream(m, data)
-    return _Pairs(m, data, n)
-
-
-def _same(a, b):
-    return a is b or (_is_pair(a) and _is_pair(b) and a[0] is b[0] and a[1] is b[1])
+        stream = _Stream(m, data, None)
+        stream.rewind()
+        return stream
+    return (_File if isinstance(data, Dataset) else _Source)(m, data, n)
 
 
 def _no_samples(epoch):
@@ -124,7 +106,12 @@ def _no_samples(epoch):
 # --- Training ---
 
 # Epochs of history: at most so many are kept, at least half of it.
-_HISTORY = 512
+_HISTORY = const(512)
+# The last two where there is validation, the very last where there are classes.
+_NAMES = const(
+    ("loss", "trained_share", "effort_total", "effort_backward", "val_loss", "val_accuracy")
+)
+_LINE = const("epoch %d/%d  loss %.4f  trained %.1f %%  effort %.3f (backward %.3f)%s  %.1f s")
 
 
 class Run:
@@ -137,25 +124,21 @@ class Run:
     """
 
     def __init__(self, model, data, epochs, validation, patience, shuffle):
-        m = model._m
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError("epochs %r, allowed 1 and more" % (epochs,))
         self.model, self.data, self.epochs = model, data, epochs
         self.patience, self.shuffle = patience, shuffle
-        self.callback = None
-        self.verbose = 0
-        self._m = m
+        self._m = m = model._m
         self._source = self._validation = _source(m, data)
-        self._n_all = n = self._source.n
-        self._n_validation = 0
-        self._split = False
+        self._n = n = self._source.n
+        k = 0
         if n == 0:
             raise _no_samples(0)
         if not isinstance(validation, (int, float)):
             self._validation = _source(m, validation)
-            if not self._validation.n:
+            k = self._validation.n
+            if not k:
                 raise ValueError("validation data needs a length above 0")
-            self._n_validation = self._validation.n
         elif not 0 <= validation < 1:
             raise ValueError("validation %r, allowed 0 up to, not including, 1" % validation)
         elif validation > 0:
@@ -164,49 +147,33 @@ class Run:
             k = max(1, int(n * validation + 0.5))
             if k >= n:
                 raise ValueError("validation %g of %d samples leaves none" % (validation, n))
-            self._n_validation = k
-            self._split = True
-        if patience is not None and (not self._n_validation or patience < 1):
+            self._n = n - k
+        if patience is not None and (not k or patience < 1):
             raise ValueError("patience %r needs validation, and 1 epoch or more" % (patience,))
-        self._n = n - self._n_validation if self._split else n
+        self._n_validation = k
+        self._split = self._n != n
         # One byte per stored sample.
-        wait = n is not None and model.policy._spec[3]
-        self._waits = bytearray(n) if wait else None
+        self._waits = bytearray(n) if n and m.policy()[3] else None
         # The order differs from run to run and from epoch to epoch, but not by chance.
         self._seed = model.seed + m.counters()[0]
         self._split_key = model.seed & 0x3FFFFFFF
         self._longest = 0
-        self._sums = array("f", (0, 0, 0))
         self._best = None
-        self._worse = 0
-        self.epoch = 0
+        self._phase = 0  # 0 before an epoch, 1 training, 2 validation
+        self.epoch = self.step = self._ms = 0
         self.done = False
-        self.stopped = None
-        self.info = None
-        names = ["loss", "trained_share", "effort_total", "effort_backward"]
-        if self._n_validation:
-            names.append("val_loss")
-            if model.loss == "softmax_cross_entropy":
-                names.append("val_accuracy")
-        self.history = {name: array("f") for name in names}
-        self._begin()
+        self.stopped = self.info = None
+        self.history = {}
+        last = 5 + (model.loss == "softmax_cross_entropy") if k else 4
+        for name in _NAMES[:last]:
+            self.history[name] = array("f")
 
     def continues(self, data, epochs):
-        return not self.done and _same(self.data, data) and self.epochs == epochs
-
-    def _begin(self):
-        """Start an epoch."""
-        self.step = 0
-        self._training = True
-        self._ms = 0
-        self._key = (self._seed + 7919 * self.epoch) & 0x3FFFFFFF
-        self._limit = self._m.policy()[3]
-        self._counters = self._m.counters()
-        self._m.tally()
-        for j in range(3):
-            self._sums[j] = 0
-        if self._source.n is None:
-            self._source.rewind()
+        mine = self.data
+        same = data is mine
+        if not same and _is_pair(data) and _is_pair(mine):
+            same = data[0] is mine[0] and data[1] is mine[1]
+        return same and not self.done and self.epochs == epochs
 
     def resume(self, budget_ms=None):
         """Go on for at most budget_ms (None: to the end), but at least for one sample."""
@@ -234,16 +201,27 @@ class Run:
     def _samples(self, left):
         """The samples still to do in this epoch; False when the time is up."""
         started = ticks_ms()
-        if self._training:
+        m = self._m
+        if self._phase == 0:
+            self._ms = 0
+            self._key = (self._seed + 7919 * self.epoch) & 0x3FFFFFFF
+            self._limit = m.policy()[3]
+            self._counters = m.counters()
+            self._sums = array("f", (0, 0, 0))
+            m.tally()
+            if self._n is None:
+                self._source.rewind()
+            self._phase = 1
+        if self._phase == 1:
             if not self._each(self._n, self._train, started, left):
                 return False
-            self._training = False
+            m.epoch_end()
+            self._trained = m.tally()
             self.step = 0
-            self._m.epoch_end()
-            self._trained = self._m.tally()
-            spent = ticks_diff(ticks_ms(), started)
-            if left is not None and self._n_validation and left - spent <= self._longest:
-                return False
+            self._phase = 2
+            if left is not None and self._n_validation:
+                if left - ticks_diff(ticks_ms(), started) <= self._longest:
+                    return False
         return self._each(self._n_validation, self._test, started, left)
 
     def _each(self, n, do, started, left):
@@ -272,7 +250,7 @@ class Run:
         if self.shuffle and self._n:
             i = _tinyprop.permute(i, self._n, self._key)
             if self._split:
-                i = _tinyprop.permute(i, self._n_all, self._split_key)
+                i = _tinyprop.permute(i, self._source.n, self._split_key)
         self._index = i
         waits = self._waits
         if waits is None:
@@ -280,14 +258,13 @@ class Run:
         elif _tinyprop.backoff_waits(waits, i):
             self._m.waited()
         else:
-            trained = self._source.train(i)
-            _tinyprop.backoff_note(waits, i, trained, self._limit)
+            _tinyprop.backoff_note(waits, i, self._source.train(i), self._limit)
 
     def _test(self, i):
         if self._split:
             i += self._n
             if self.shuffle:
-                i = _tinyprop.permute(i, self._n_all, self._split_key)
+                i = _tinyprop.permute(i, self._source.n, self._split_key)
         self._index = i
         self._validation.test(i, None, self._sums)
 
@@ -300,7 +277,9 @@ class Run:
         loss, n = self._trained
         f, b = counters[7:]
         self.epoch += 1
-        info = {
+        self.done = self.epoch >= self.epochs
+        self.step = self._phase = 0
+        self.info = info = {
             "epoch": self.epoch,
             "epochs": self.epochs,
             "loss": loss / n if n else 0.0,
@@ -313,16 +292,23 @@ class Run:
             "effort_total": (forward + backward) / (seen * (f + b)),
             "ms": self._ms,
         }
+        text = ""
         if self._n_validation:
             loss, n, correct = self._sums
             info["val_loss"] = loss / n
+            text = "  val loss %.4f" % (loss / n)
             if "val_accuracy" in self.history:
                 info["val_accuracy"] = correct / n
-        self.info = info
-        self._remember(info)
-        self.done = self.epoch >= self.epochs
+                text += " accuracy %.2f %%" % (100 * correct / n)
+        for name, values in self.history.items():
+            if len(values) >= _HISTORY:
+                values = values[_HISTORY // 2 :]
+                self.history[name] = values
+            values.append(info[name])
         if self.verbose:
-            self._print(info)
+            shown = self.epoch, self.epochs, info["loss"], 100 * info["trained_share"]
+            shown += info["effort_total"], info["effort_backward"], text, self._ms / 1000
+            print(_LINE % shown)
         if self.patience is not None:
             if self._best is None or info["val_loss"] < self._best:
                 self._best = info["val_loss"]
@@ -333,30 +319,11 @@ class Run:
                     self._stop("patience")
         if self.callback is not None and self.callback(info) in (True, "stop"):
             self._stop("callback")
-        if not self.done:
-            self._begin()
-
-    def _remember(self, info):
-        for name, values in self.history.items():
-            if len(values) >= _HISTORY:
-                values = values[_HISTORY // 2 :]
-                self.history[name] = values
-            values.append(info[name])
 
     def _stop(self, why):
         if not self.done:
             self.done = True
             self.stopped = why
-
-    def _print(self, info):
-        text = "epoch %d/%d  loss %.4f" % (self.epoch, self.epochs, info["loss"])
-        text += "  trained %.1f %%" % (100 * info["trained_share"])
-        text += "  effort %.3f (backward %.3f)" % (info["effort_total"], info["effort_backward"])
-        if "val_loss" in info:
-            text += "  val loss %.4f" % info["val_loss"]
-        if "val_accuracy" in info:
-            text += " accuracy %.2f %%" % (100 * info["val_accuracy"])
-        print(text + "  %.1f s" % (info["ms"] / 1000))
 
     def __repr__(self):
         state = "done" if self.done else "step %d of the next" % self.step

@@ -1,6 +1,10 @@
 """Optimisers: objects that only hold their settings."""
 
-_ROWS = ("lazy", "exact")
+from micropython import const
+
+from .layers import _choice
+
+_ROWS = const(("lazy", "exact"))
 
 
 def short_float(v):
@@ -8,54 +12,53 @@ def short_float(v):
     return float("%.7g" % v)
 
 
-class _Optimizer:
-    def __init__(self, kind, rows, lr, momentum, weight_decay, beta_1, beta_2, epsilon):
-        if rows not in _ROWS:
-            raise ValueError("rows %r is not known: lazy, exact" % (rows,))
-        self.rows = rows
-        self.lr = lr
-        self.weight_decay = weight_decay
-        row_mode = _ROWS.index(rows)
-        self._spec = (kind, row_mode, lr, momentum, weight_decay, beta_1, beta_2, epsilon)
+class Settings:
+    """What optimisers and policies have in common: attributes, named in the order of their
+    arguments, and _spec, the same as the tuple that the core takes."""
+
+    _names = ()
+
+    def _keep(self, *values):
+        for name, value in zip(self._names, values):
+            setattr(self, name, value)
+
+    def __repr__(self):
+        settings = ["%s=%r" % (name, getattr(self, name)) for name in self._names]
+        return "%s(%s)" % (type(self).__name__, ", ".join(settings))
 
 
-class SGD(_Optimizer):
+class SGD(Settings):
     """SGD(lr=0.05, momentum=0.0, weight_decay=0.0, rows="lazy")
 
     rows matters where a policy keeps only some rows of a layer: "lazy" leaves the others alone,
     "exact" gives them the step of a zero gradient (momentum, decay), at the cost of a dense pass.
     """
 
+    _names = ("lr", "momentum", "weight_decay", "rows")
+
     def __init__(self, lr=0.05, momentum=0.0, weight_decay=0.0, rows="lazy"):
-        super().__init__(0, rows, lr, momentum, weight_decay, 0.9, 0.999, 1e-7)
-        self.momentum = momentum
-
-    def __repr__(self):
-        settings = (self.lr, self.momentum, self.weight_decay, self.rows)
-        return "SGD(lr=%g, momentum=%g, weight_decay=%g, rows=%r)" % settings
+        self._keep(lr, momentum, weight_decay, rows)
+        rows = _choice("rows", rows, _ROWS)
+        self._spec = (0, rows, lr, momentum, weight_decay, 0.9, 0.999, 1e-7)
 
 
-class Adam(_Optimizer):
+class Adam(Settings):
     """Adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.0, rows="lazy")"""
+
+    _names = ("lr", "beta_1", "beta_2", "epsilon", "weight_decay", "rows")
 
     def __init__(
         self, lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.0, rows="lazy"
     ):
-        super().__init__(1, rows, lr, 0.0, weight_decay, beta_1, beta_2, epsilon)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-
-    def __repr__(self):
-        s = "Adam(lr=%g, beta_1=%g, beta_2=%g, epsilon=%g, weight_decay=%g, rows=%r)"
-        settings = (self.lr, self.beta_1, self.beta_2, self.epsilon)
-        return s % (settings + (self.weight_decay, self.rows))
+        self._keep(lr, beta_1, beta_2, epsilon, weight_decay, rows)
+        rows = _choice("rows", rows, _ROWS)
+        self._spec = (1, rows, lr, 0.0, weight_decay, beta_1, beta_2, epsilon)
 
 
 def restored_optimizer(spec):
     """The object for what _tinyprop.Model.optimizer() returns."""
+    lr, momentum, decay, beta_1, beta_2, epsilon = map(short_float, spec[2:])
     rows = _ROWS[spec[1]]
-    lr, momentum, decay, beta_1, beta_2, epsilon = (short_float(v) for v in spec[2:])
     if spec[0] == 0:
         return SGD(lr, momentum, decay, rows)
     return Adam(lr, beta_1, beta_2, epsilon, decay, rows)
@@ -67,6 +70,6 @@ def to_optimizer(value):
         return SGD()
     if value == "adam":
         return Adam()
-    if not isinstance(value, _Optimizer):
+    if not isinstance(value, (SGD, Adam)):
         raise ValueError("optimizer %r is not known: SGD(...), Adam(...)" % (value,))
     return value

@@ -1,40 +1,42 @@
 """Training policies: which samples train, and which rows of a layer. Objects that only hold
 settings; the formulas are in the core. All defaults are in this file."""
 
-from .optimizers import short_float
+from micropython import const
+
+from .optimizers import Settings, short_float
 
 # In the order of the core. What a policy does not use gets the value that means "dense".
-_SETTINGS = (
-    ("beta_mode", 0),
-    ("dense_output", 0),
-    ("backoff", 0),
-    ("ratio", 1.0),
-    ("s_min", 1.0),
-    ("s_max", 1.0),
-    ("zeta", 1.0),
-    ("d_min", 0.0),
-    ("d_max", 1.0),
-    ("threshold", -1.0),
-    ("ymax_decay", 1.0),
-    ("k", 0),
-    ("warmup", 0),
-    ("max_skips", 0),
-    ("rescale", 0),
+_NAMES = const(
+    (
+        "beta_mode",
+        "dense_output",
+        "backoff",
+        "ratio",
+        "s_min",
+        "s_max",
+        "zeta",
+        "d_min",
+        "d_max",
+        "threshold",
+        "ymax_decay",
+        "k",
+        "warmup",
+        "max_skips",
+        "rescale",
+    )
 )
+_NEUTRAL = const((0, 0, 0, 1, 1, 1, 1, 0, 1, -1, 1, 0, 0, 0, 0))
 
 
-class _Policy:
+class _Policy(Settings):
     _kind = 0
-    _names = ()
 
-    def _set(self, **settings):
-        for name, value in settings.items():
-            setattr(self, name, value)
-        self._spec = (self._kind,) + tuple(settings.get(n, neutral) for n, neutral in _SETTINGS)
-
-    def __repr__(self):
-        settings = ", ".join("%s=%s" % (n, getattr(self, n)) for n in self._names)
-        return "%s(%s)" % (type(self).__name__, settings)
+    def _set(self, *values):
+        self._keep(*values)
+        spec = [self._kind]
+        for name, neutral in zip(_NAMES, _NEUTRAL):
+            spec.append(getattr(self, name) if name in self._names else neutral)
+        self._spec = tuple(spec)
 
 
 class Full(_Policy):
@@ -55,12 +57,12 @@ class TopK(_Policy):
             raise ValueError("TopK takes either k or ratio")
         if k is None:
             self._names = ("ratio",)
-            self._set(ratio=ratio)
+            self._set(ratio)
         else:
             if not isinstance(k, int) or k < 1:
                 raise ValueError("k %r, allowed 1 and more" % (k,))
             self._names = ("k",)
-            self._set(k=k)
+            self._set(k)
 
 
 class TinyProp(_Policy):
@@ -77,14 +79,7 @@ class TinyProp(_Policy):
     def __init__(
         self, s_min=0.1, s_max=0.9, zeta=0.5, dense_output=False, rescale=False, ymax_decay=1.0
     ):
-        self._set(
-            s_min=s_min,
-            s_max=s_max,
-            zeta=zeta,
-            dense_output=dense_output,
-            rescale=rescale,
-            ymax_decay=ymax_decay,
-        )
+        self._set(s_min, s_max, zeta, dense_output, rescale, ymax_decay)
 
 
 class TinyPropV2(_Policy):
@@ -99,8 +94,21 @@ class TinyPropV2(_Policy):
     """
 
     _kind = 3
-    _names = ("s_min", "s_max", "zeta", "d_min", "d_max", "threshold", "beta_mode")
-    _names += ("dense_output", "rescale", "ymax_decay", "warmup", "max_skips", "backoff")
+    _names = (
+        "s_min",
+        "s_max",
+        "zeta",
+        "d_min",
+        "d_max",
+        "threshold",
+        "beta_mode",
+        "dense_output",
+        "rescale",
+        "ymax_decay",
+        "warmup",
+        "max_skips",
+        "backoff",
+    )
 
     def __init__(
         self,
@@ -119,33 +127,35 @@ class TinyPropV2(_Policy):
         backoff=0,
     ):
         self._set(
-            s_min=s_min,
-            s_max=s_max,
-            zeta=zeta,
-            d_min=d_min,
-            d_max=d_max,
-            threshold=threshold,
-            beta_mode=beta_mode,
-            dense_output=dense_output,
-            rescale=rescale,
-            ymax_decay=ymax_decay,
-            warmup=warmup,
-            max_skips=max_skips,
-            backoff=backoff,
+            s_min,
+            s_max,
+            zeta,
+            d_min,
+            d_max,
+            threshold,
+            beta_mode,
+            dense_output,
+            rescale,
+            ymax_decay,
+            warmup,
+            max_skips,
+            backoff,
         )
 
 
 def restored_policy(spec):
     """The object for what _tinyprop.Model.policy() returns."""
-    settings = {}
-    for (name, _), value in zip(_SETTINGS, spec[1:]):
-        settings[name] = short_float(value) if isinstance(value, float) else value
-    for name in ("dense_output", "rescale"):
-        settings[name] = bool(settings[name])
-    if spec[0] == TopK._kind:
-        return TopK(settings["k"]) if settings["k"] else TopK(ratio=settings["ratio"])
     kind = (Full, TopK, TinyProp, TinyPropV2)[spec[0]]
-    return kind(**{n: settings[n] for n in kind._names})
+    names = kind._names
+    if kind is TopK:
+        names = ("k",) if spec[12] else ("ratio",)
+    settings = {}
+    for name, value in zip(_NAMES, spec[1:]):
+        if name in names:
+            if name in ("dense_output", "rescale"):
+                value = bool(value)
+            settings[name] = short_float(value) if isinstance(value, float) else value
+    return kind(**settings)
 
 
 def to_policy(value):

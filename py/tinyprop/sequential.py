@@ -3,14 +3,28 @@
 import gc
 
 import _tinyprop
+from micropython import const
 
 from . import layers as _layers
 from .optimizers import restored_optimizer, short_float, to_optimizer
 from .policies import restored_policy, to_policy
 
-_LOSSES = ("softmax_cross_entropy", "mean_squared_error")
-_PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
-_PLAN += ("scratch",)
+_DEPTHWISE = const(3)  # the last kind of layer that has weights
+_LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
+_PLAN = const(
+    (
+        "total",
+        "persist",
+        "header",
+        "parameters",
+        "optimizer",
+        "gradients",
+        "activations",
+        "scratch",
+        "external",
+    )
+)
+_APART = const(("parameters", "external"))
 
 
 def new_block(n):
@@ -25,23 +39,45 @@ def new_block(n):
 
 def table(rows, left=1):
     """Rows of cells as lines of text; the first `left` columns are left-aligned."""
-    rows = [[str(c) for c in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [0] * len(rows[0])
+    for row in rows:
+        for i, c in enumerate(row):
+            widths[i] = max(widths[i], len(str(c)))
     lines = []
     for row in rows:
-        cells = []
+        line = ""
         for i, c in enumerate(row):
-            pad = " " * (widths[i] - len(c))
-            cells.append(c + pad if i < left else pad + c)
-        line = "  ".join(cells)
-        while line.endswith(" "):
-            line = line[:-1]
-        lines.append(line)
+            line += ("%-*s  " if i < left else "%*s  ") % (widths[i], c)
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
 def _percent(part, whole):
     return "%.1f %%" % (100.0 * part / whole if whole else 0.0)
+
+
+def describe(
+    layers,
+    loss="softmax_cross_entropy",
+    optimizer=None,
+    policy=None,
+    dtype="f32",
+    seed=1,
+    batch_size=1,
+    keep=False,
+    zero_skip=75,
+):
+    """(layers, specification for _tinyprop, places, shapes); see Sequential, compile_layers."""
+    if loss == "mse":
+        loss = "mean_squared_error"
+    kind = _layers._choice("loss", loss, _LOSSES)
+    if dtype != "f32":
+        raise ValueError("dtype %r is not available: f32" % (dtype,))
+    layers, shape, rows, places, shapes = _layers.compile_layers(layers, kind == 0)
+    x = layers[0]
+    spec = (shape, kind, batch_size, seed, x.scale, x.offset, to_optimizer(optimizer)._spec)
+    spec += (to_policy(policy)._spec, rows, keep, zero_skip)
+    return layers, spec, places, shapes
 
 
 class Stats(dict):
@@ -98,12 +134,17 @@ class Evaluation:
 
 class Sequential:
     """Sequential(layers, loss="softmax_cross_entropy", optimizer=SGD(), policy=TinyPropV2(),
-    dtype="f32", seed=1, batch_size=1)
+    dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
-    layers: Input first, then Dense and the like. loss: "softmax_cross_entropy" (y is a class
-    index or a vector of probabilities) or "mean_squared_error" (y is a vector; a number where
-    the model has one output). batch_size 1 updates in place and needs no memory for gradients.
-    All memory is taken here; training and predicting with out= take none.
+    layers: Input first, then the rest, each taking the output of the one before it. loss:
+    "softmax_cross_entropy" (y is a class index or a vector of probabilities) or
+    "mean_squared_error" (y is a vector; a number where the model has one output). batch_size 1
+    updates in place and needs no memory for gradients. All memory is taken here; training and
+    predicting with out= take none. Outputs and errors that do not live at the same time share
+    memory; with keep=True all of them can be looked at. Zero inputs of a layer are left out (with
+    the same result) where at most zero_skip percent of them are not zero; 0: never. external:
+    buffer of float32 with the parameters of the layers that are external, W then b, layer after
+    layer; it may lie in flash. What trains of these layers is copied from there.
     """
 
     def __init__(
@@ -115,27 +156,25 @@ class Sequential:
         dtype="f32",
         seed=1,
         batch_size=1,
+        keep=False,
+        zero_skip=75,
+        external=None,
         _block=None,
     ):
         self._run = None
         if _block is not None:
-            self._m = _tinyprop.Model(_block)
+            self._m = _tinyprop.Model(_block, None, external)
             self.layers, self._places = _layers.restored_layers(self._m)
             self._bind()
             return
-        if loss == "mse":
-            loss = "mean_squared_error"
-        kind = _layers._choice("loss", loss, _LOSSES)
-        if dtype != "f32":
-            raise ValueError("dtype %r is not available: f32" % (dtype,))
-        self.layers, rows, self._places = _layers.compile_layers(layers, kind == 0)
-        x = self.layers[0]
-        optimizer = to_optimizer(optimizer)._spec
-        policy = to_policy(policy)._spec
-        n_in = _layers._size(x.shape)
-        spec = (n_in, kind, batch_size, seed, x.scale, x.offset, optimizer, policy, rows)
-        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec)
+        self.layers, spec, self._places, _ = describe(
+            layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
+        )
+        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
         self._bind()
+        for r, at in enumerate(self._places):
+            if hasattr(self.layers[at], "_start") and not self.layers[at].external:
+                self.layers[at]._start(self._m.weights(r), self._m.weights(r, 1))
 
     def _bind(self):
         # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
@@ -147,11 +186,12 @@ class Sequential:
 
     def _spec(self):
         m = self._m
-        _, n_in, _, loss, batch, seed, _, _, _ = m.info()
+        _, _, _, loss, batch, seed, _, _, _, h, w, c, keep, zero_skip = m.info()
         scale = m.scale()
         pair = (None, None) if scale is None else (scale[0], scale[1])
-        rows = _layers.model_rows(m, self._places)
-        return (n_in, loss, batch, seed) + pair + (m.optimizer(), m.policy(), rows)
+        rows = _layers.model_rows(m, self.layers, self._places)
+        spec = ((h, w, c), loss, batch, seed) + pair
+        return spec + (m.optimizer(), m.policy(), rows, keep, zero_skip)
 
     # --- Settings ---
 
@@ -259,26 +299,46 @@ class Sequential:
         at = i + n if i < 0 else i
         if at not in self._places:
             what = repr(self.layers[at]) if 0 <= at < n else "there is none"
-            places = ", ".join(str(p) for p in self._places)
-            raise ValueError("layer %d (%s) has no weights; those with: %s" % (i, what, places))
+            places = ", ".join(map(str, self._places))
+            raise ValueError(
+                "layer %d (%s) computes nothing; those that do: %s" % (i, what, places)
+            )
         return self._places.index(at)
 
     def weights(self, i):
-        """W of layer i (numbered as in summary()), a Tensor (units, inputs) over the model."""
+        """W of layer i (numbered as in summary()), a Tensor over the model: (units, inputs), of
+        windows (filters, height, width, channels), depthwise without the channels."""
         return self._m.weights(self._row(i))
 
     def bias(self, i):
         """b of layer i, a Tensor (units,) over the model."""
-        return self._m.bias(self._row(i))
+        return self._m.weights(self._row(i), 1)
 
     def output(self, i):
-        """Activations of layer i after predict(), a Tensor (units,) over the model. After a
-        training step they hold the errors that were kept."""
-        return self._m.output(self._row(i))
+        """Output of layer i after predict(), a Tensor over the model."""
+        return self._m.weights(self._row(i), 2)
 
-    def plan(self):
-        """Bytes of the model: total and its parts, and persist, the size of a checkpoint."""
-        return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+    def delta(self, i):
+        """Errors (dLoss/dz) of layer i that the last training step kept, a Tensor over the model;
+        only with keep=True."""
+        return self._m.weights(self._row(i), 3)
+
+    def plan(self, budget=None, contributions=None, **settings):
+        """Bytes of the model: total and its parts, and persist, the size of a checkpoint.
+
+        Sequential.plan(layers, budget=bytes, contributions=None, ...), before there is a model,
+        sets `trainable` of the layers so that the model will have at most so many bytes; returns
+        what it chose, a budget.Choice. contributions: what to gain by training what, a dict made
+        by scripts/contributions.py; without it, the nearer to the output the more. The rest: the
+        settings that Sequential will be given. ValueError: not possible.
+        """
+        if budget is None:
+            return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+        if isinstance(self, Sequential):
+            raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
+        from .budget import choose
+
+        return choose(self, budget, contributions, settings)
 
     def summary(self):
         """Print layers, shapes, parameters and bytes."""
@@ -288,29 +348,39 @@ class Sequential:
         for i, y in enumerate(self.layers):
             cells = ["", "", ""]
             if i in self._places:
-                spec = self._m.layer(self._places.index(i))
-                shape = (spec[5],)
-                n = (spec[4] + 1) * spec[5]
-                total += n
+                r = self._places.index(i)
+                spec = self._m.layer(r)
+                shape = spec[15:18] if spec[15] * spec[16] > 1 else spec[17:18]
                 last = i == self._places[-1] and self.loss == _LOSSES[0]
                 name = "softmax" if last else _layers._ACTIVATIONS[spec[1]]
-                if spec[3] != 2:
-                    name += (", frozen", ", bias only")[spec[3]]
+                n = ""
+                if spec[0] <= _DEPTHWISE:
+                    n = self._parameters(r)
+                    total += n
+                    if spec[3] != 2:
+                        name += (", frozen", ", bias only")[spec[3]]
+                    elif spec[13] < spec[17]:
+                        name += ", %d train" % spec[13]
                 cells = [name, n, 4 * n]
             elif isinstance(y, _layers.Flatten):
                 shape = (_layers._size(shape),)
             rows.append([i, type(y).__name__, shape] + cells)
         print(table(rows, 4))
         p = self.plan()
-        print("parameters  %d = %d bytes" % (total, p["parameters"]))
+        print("parameters  %d = %d bytes" % (total, p["parameters"] + p["external"]))
         extra = p["total"] - p["parameters"]
-        parts = ", ".join("%s %d" % (n, p[n]) for n in reversed(_PLAN[2:]) if n != "parameters")
+        parts = ", ".join("%s %d" % (n, p[n]) for n in reversed(_PLAN[2:]) if n not in _APART)
         print("training    %d bytes more: %s" % (extra, parts))
         file = p["persist"] + _tinyprop.FILE_HEAD
         print("peak        %d bytes, all taken now; a checkpoint has %d" % (p["total"], file))
         print("loss        %s, batch_size %d, seed %d" % (self.loss, self.batch_size, self.seed))
         print("optimizer   %r" % (self.optimizer,))
         print("policy      %r" % (self.policy,))
+
+    def _parameters(self, r):
+        """Number of weights and biases of row r; also where they are not at hand."""
+        y = self._m.layer(r)
+        return (y[23] + 1) * y[17]
 
     def stats(self):
         """Counters since the model was made or reset_stats(): a dict that prints as a table.
@@ -327,7 +397,11 @@ class Sequential:
         s["policy_effort_total"] = ((seen - waited) * f + policy) / (n * (f + b))
         s["layers"] = []
         for r, place in enumerate(self._places):
-            _, _, _, _, _, units, _, ymax, ratio, k, k_sum, macs = self._m.layer(r)
+            row = self._m.layer(r)
+            if row[0] > _DEPTHWISE:
+                continue
+            units = row[15] * row[16] * row[17]
+            ymax, ratio, k, k_sum, macs = row[18:23]
             y = {"name": "%d %s" % (place, type(self.layers[place]).__name__), "units": units}
             y["k"] = k
             y["mean_k"] = k_sum / (trained or 1)
@@ -352,7 +426,7 @@ class Sequential:
         """An independent model with the same weights, settings and state."""
         block = new_block(len(self._m.block))
         block[:] = self._m.block
-        return Sequential(None, _block=block)
+        return Sequential(None, external=self._m.external, _block=block)
 
     def __repr__(self):
         return "Sequential(%r, loss=%r)" % (self.layers, self.loss)

@@ -70,7 +70,14 @@ void tpmod_text_init(tpmod_text_t *t) {
 }
 
 void tpmod_text_number(tpmod_text_t *t, float v) {
-    if (v > -1e9f && v < 1e9f && v == (float)(int32_t)v) {
+    // By bits: the RP2040's float routines take NaN for an infinity.
+    union {
+        float f;
+        uint32_t u;
+    } bits = {v};
+    if ((bits.u & 0x7fffffffu) > 0x7f800000u) {
+        mp_printf(&t->print, "nan");
+    } else if (v > -1e9f && v < 1e9f && v == (float)(int32_t)v) {
         mp_printf(&t->print, "%d", (int)v);
     } else {
         mp_printf(&t->print, "%.6g", (double)v);
@@ -86,14 +93,24 @@ void tpmod_text_raise(tpmod_text_t *t, const mp_obj_type_t *type) {
     #endif
 }
 
-void tpmod_raise(const mp_obj_type_t *type, const char *format, ...) {
+static TPMOD_NORETURN void tpmod_vraise(const mp_obj_type_t *type, const char *format,
+    va_list args) {
     tpmod_text_t t;
     tpmod_text_init(&t);
+    mp_vprintf(&t.print, format, args);
+    tpmod_text_raise(&t, type);
+}
+
+void tpmod_raise(const mp_obj_type_t *type, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    mp_vprintf(&t.print, format, args);
-    va_end(args);
-    tpmod_text_raise(&t, type);
+    tpmod_vraise(type, format, args);
+}
+
+void tpmod_raise_value(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    tpmod_vraise(&mp_type_ValueError, format, args);
 }
 
 static bool tpmod_starts(const char *s, const char *start) {
@@ -104,136 +121,138 @@ static bool tpmod_starts(const char *s, const char *start) {
     return *start == '\0';
 }
 
-static void tpmod_text_layer(tpmod_text_t *t, int32_t place) {
-    if (place >= 0) {
-        mp_printf(&t->print, "layer %d (Dense): ", (int)place);
+static bool tpmod_same(const char *a, const char *b) {
+    return tpmod_starts(a, b) && tpmod_starts(b, a);
+}
+
+static void tpmod_text_layer(tpmod_text_t *t, const char *label) {
+    if (label != NULL) {
+        mp_printf(&t->print, "%s: ", label);
     }
 }
 
-// "<what> <got>, allowed <lo>..<hi>"
-static void tpmod_text_range(tpmod_text_t *t, const tp_fault_t *f) {
-    mp_printf(&t->print, "%s ", f->what);
-    tpmod_text_number(t, f->got);
-    mp_printf(&t->print, ", allowed ");
-    bool above = f->hi > 1e38f, below = f->lo < -1e38f;
-    if (above && below) {
-        mp_printf(&t->print, "any finite number");
-    } else if (f->lo > 0.0f && f->lo < 1e-37f) {
-        mp_printf(&t->print, "above 0");
-        if (!above) {
-            mp_printf(&t->print, ", at most ");
-            tpmod_text_number(t, f->hi);
+// Text with the parts of a fault in the place of $w what, $g got, $l lo, $h hi, $n hi + 1, of
+// $s, $t the plural of got, of lo, and of $a the alignment of a block.
+static void tpmod_text_fault(tpmod_text_t *t, const tp_fault_t *f, const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text != '$') {
+            tpmod_text_append(t, text, 1);
+            continue;
         }
-    } else if (above) {
-        mp_printf(&t->print, "at least ");
-        tpmod_text_number(t, f->lo);
-    } else if (f->lo == f->hi) {
-        tpmod_text_number(t, f->lo);
-    } else {
-        tpmod_text_number(t, f->lo);
-        // The largest float below 1 means: 1 itself is not allowed.
-        bool open = f->hi < 1.0f && f->hi > 0.9999999f;
-        mp_printf(&t->print, open ? " up to, not including, " : "..");
-        tpmod_text_number(t, open ? 1.0f : f->hi);
+        float v = f->got;
+        switch (*++text) {
+            case 'w':
+                mp_printf(&t->print, "%s", f->what);
+                continue;
+            case 't':
+                v = f->lo;
+                // fall through
+            case 's':
+                tpmod_text_append(t, "s", v != 1.0f);
+                continue;
+            case 'l':
+                v = f->lo;
+                break;
+            case 'n':
+                v = f->hi + 1.0f;
+                break;
+            case 'h':
+                v = f->hi;
+                break;
+            case 'a':
+                v = TP_BLOCK_ALIGN;
+                break;
+        }
+        tpmod_text_number(t, v);
     }
 }
 
-void tpmod_raise_fault(int err, const tp_fault_t *f, int32_t place) {
+// How a range reads.
+static const char *tpmod_range(float lo, float hi) {
+    bool above_0 = lo > 0.0f && lo < 1e-37f;
+    if (hi > 1e38f) {
+        return lo < -1e38f ? "any finite number" : above_0 ? "above 0" : "at least $l";
+    }
+    // The largest float below 1 means: 1 itself is not allowed.
+    return above_0                     ? "above 0, at most $h"
+        : lo == hi                     ? "$l"
+        : hi < 1.0f && hi > 0.9999999f ? "$l up to, not including, 1"
+                                       : "$l..$h";
+}
+
+void tpmod_raise_fault(int err, const tp_fault_t *f, const char *label) {
     tpmod_text_t t;
     tpmod_text_init(&t);
+    tpmod_text_layer(&t, label);
     const mp_obj_type_t *type = &mp_type_ValueError;
-    place = place >= 0 ? place : f->layer;
-    tpmod_text_layer(&t, place);
+    const char *text = "not a tinyprop model, or a damaged one";
     switch (err) {
         case TP_ERR_SHAPE:
-            if (tpmod_starts(f->what, "values of x")) {
-                mp_printf(&t.print, "x has %u %s, the model takes %u", (unsigned)f->got,
-                    f->got == 1.0f ? "value" : "values", (unsigned)f->lo);
-                break;
-            }
-            if (tpmod_starts(f->what, "values of y")) {
-                mp_printf(&t.print, "y has %u %s, the model has %u %s", (unsigned)f->got,
-                    f->got == 1.0f ? "value" : "values", (unsigned)f->lo,
-                    f->lo == 1.0f ? "output" : "outputs");
-                break;
-            }
-            mp_printf(&t.print, "%s: ", f->what);
-            tpmod_text_number(&t, f->got);
-            mp_printf(&t.print, ", expected ");
-            tpmod_text_number(&t, f->lo);
+            text = tpmod_starts(f->what, "values of x") ? "x has $g value$s, the model takes $l"
+                : tpmod_starts(f->what, "values of y")
+                ? "y has $g value$s, the model has $l output$t"
+                : "$w: $g, expected $l";
             break;
         case TP_ERR_RANGE:
             if (tpmod_starts(f->what, "class index")) {
-                mp_printf(&t.print, "class index %d, the model has %d classes (0..%d)",
-                    (int)f->got, (int)f->hi + 1, (int)f->hi);
+                text = "class index $g, the model has $n classes (0..$h)";
                 break;
             }
-            tpmod_text_range(&t, f);
+            tpmod_text_fault(&t, f, "$w $g, allowed ");
+            text = tpmod_range(f->lo, f->hi);
             break;
         case TP_ERR_NONFINITE:
-            if (tpmod_starts(f->what, "loss")) {
-                mp_printf(&t.print, "the loss is ");
-                tpmod_text_number(&t, f->got);
-                mp_printf(&t.print, "; nothing was changed (scale the inputs or lower lr)");
-            } else if (f->what[1] == '\0') {
-                mp_printf(&t.print, "%s[%u] is not a finite number", f->what, (unsigned)f->got);
-            } else {
-                mp_printf(&t.print, "%s is not a finite number", f->what);
-            }
+            text = tpmod_starts(f->what, "loss")
+                ? "the loss is $g; nothing was changed (scale the inputs or lower lr)"
+                : f->what[1] == '\0' ? "$w[$g] is not a finite number"
+                                     : "$w is not a finite number";
             break;
         case TP_ERR_DTYPE:
-            mp_printf(&t.print, "%s has a dtype that is not allowed here", f->what);
+            text = "$w has a dtype that is not allowed here";
             break;
         case TP_ERR_BLOCK:
-            if (f->lo > 0.0f) {
-                mp_printf(&t.print, "the block has %u bytes, the model needs %u", (unsigned)f->got,
-                    (unsigned)f->lo);
-            } else {
-                mp_printf(&t.print, "the block must start at a multiple of %u bytes",
-                    (unsigned)TP_BLOCK_ALIGN);
-            }
+            text = tpmod_starts(f->what, "bytes of the ext")
+                ? "the external parameters have $g bytes, the model needs $l"
+                : f->lo > 0.0f ? "the block has $g bytes, the model needs $l"
+                               : "the block must start at a multiple of $a bytes";
             break;
         case TP_ERR_SIZE:
             type = &mp_type_MemoryError;
-            mp_printf(&t.print, "the model needs more than 2147483647 bytes");
-            break;
-        default:
-            mp_printf(&t.print, "not a tinyprop model, or a damaged one");
+            text = "the model needs more than 2147483647 bytes";
             break;
     }
+    tpmod_text_fault(&t, f, text);
     tpmod_text_raise(&t, type);
+}
+
+void tpmod_check(int err, const tp_fault_t *fault) {
+    if (err < 0) {
+        tpmod_raise_fault(err, fault, NULL);
+    }
 }
 
 // --- Arguments ---
 
-static bool tpmod_compare(mp_binary_op_t op, mp_obj_t o, int32_t with) {
-    return mp_binary_op(op, o, mp_obj_new_int(with)) == mp_const_true;
-}
-
-int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi) {
+int32_t tpmod_int_in(mp_obj_t o, const char *what, const char *label, int32_t lo, int32_t hi) {
     if (o == mp_const_true || o == mp_const_false) {
         o = MP_OBJ_NEW_SMALL_INT(o == mp_const_true);
     }
-    bool small = mp_obj_is_small_int(o);
-    if (small) {
-        mp_int_t v = MP_OBJ_SMALL_INT_VALUE(o);
-        if (v >= lo && v <= hi) {
-            return (int32_t)v;
-        }
-    } else if (!tpmod_is_int(o)) {
+    if (!tpmod_is_int(o)) {
         tpmod_raise(&mp_type_TypeError, "%s must be an integer", what);
-    } else if (tpmod_compare(MP_BINARY_OP_MORE_EQUAL, o, lo) &&
-        tpmod_compare(MP_BINARY_OP_LESS_EQUAL, o, hi)) {
-        // A board's small integers have 31 bits, so some that fit are none; mp_obj_get_int would
-        // refuse -2147483648 there.
-        return (int32_t)mp_obj_get_int_truncated(o);
+    }
+    // A board's small integers have 31 bits, so some that fit are none; mp_obj_get_int would
+    // refuse -2147483648 there.
+    int32_t v = (int32_t)mp_obj_get_int_truncated(o);
+    bool fits = mp_binary_op(MP_BINARY_OP_EQUAL, o, mp_obj_new_int(v)) == mp_const_true;
+    if (fits && v >= lo && v <= hi) {
+        return v;
     }
     tpmod_text_t t;
     tpmod_text_init(&t);
-    tpmod_text_layer(&t, place);
+    tpmod_text_layer(&t, label);
     mp_printf(&t.print, "%s ", what);
-    if (small) {
-        mp_printf(&t.print, INT_FMT, MP_OBJ_SMALL_INT_VALUE(o));
+    if (fits) {
+        mp_printf(&t.print, "%d", (int)v);
     } else {
         tpmod_text_number(&t, tpmod_float(o));
     }
@@ -245,13 +264,19 @@ float tpmod_float(mp_obj_t o) {
     return (float)mp_obj_get_float(o);
 }
 
+void tpmod_check_count(const char *what, uint32_t got, uint32_t expected) {
+    if (got != expected) {
+        tpmod_raise_value("%s has %u values, expected %u", what, (unsigned)got,
+            (unsigned)expected);
+    }
+}
+
 mp_obj_t *tpmod_items(mp_obj_t o, size_t n, const char *what) {
     size_t length = 0;
     mp_obj_t *items = NULL;
     mp_obj_get_array(o, &length, &items);
     if (length != n) {
-        tpmod_raise(&mp_type_ValueError, "%s has %u items, expected %u", what, (unsigned)length,
-            (unsigned)n);
+        tpmod_raise_value("%s has %u items, expected %u", what, (unsigned)length, (unsigned)n);
     }
     return items;
 }
@@ -261,48 +286,47 @@ static const char tpmod_activations[][11] = {"linear", "relu", "leaky_relu", "si
 uint8_t tpmod_activation(mp_obj_t name) {
     const char *s = mp_obj_str_get_str(name);
     for (uint8_t i = 0; i < MP_ARRAY_SIZE(tpmod_activations); i++) {
-        if (tpmod_starts(s, tpmod_activations[i]) && tpmod_starts(tpmod_activations[i], s)) {
+        if (tpmod_same(s, tpmod_activations[i])) {
             return i;
         }
     }
-    tpmod_raise(&mp_type_ValueError,
-        "activation '%s' is not known: linear, relu, leaky_relu, sigmoid, tanh", s);
+    tpmod_raise_value("activation '%s' is not known: linear, relu, leaky_relu, sigmoid, tanh", s);
 }
 
 // --- Buffers ---
+
+static const char tpmod_dtypes[][4] = {"f32", "i32", "i16", "i8", "u8"};
+static const char tpmod_typecodes[] = {TP_F32, TP_I32, TP_I16, TP_I8, TP_U8};
 
 uint32_t tpmod_dtype_bytes(uint8_t dtype) {
     return dtype == TP_F32 || dtype == TP_I32 ? 4 : dtype == TP_I16 ? 2 : 1;
 }
 
 const char *tpmod_dtype_name(uint8_t dtype) {
-    switch (dtype) {
-        case TP_F32:
-            return "f32";
-        case TP_I32:
-            return "i32";
-        case TP_I16:
-            return "i16";
-        case TP_I8:
-            return "i8";
-        default:
-            return "u8";
+    size_t i = 0;
+    while (tpmod_typecodes[i] != dtype) {
+        i++;
     }
+    return tpmod_dtypes[i];
 }
 
 uint8_t tpmod_dtype_of(int typecode) {
-    switch (typecode) {
-        case TP_F32:
-        case TP_I32:
-        case TP_I16:
-        case TP_I8:
-        case TP_U8:
+    for (size_t i = 0; i < MP_ARRAY_SIZE(tpmod_typecodes); i++) {
+        if (tpmod_typecodes[i] == typecode) {
             return (uint8_t)typecode;
-        case BYTEARRAY_TYPECODE:
-            return TP_U8;
-        default:
-            return 0;
+        }
     }
+    return typecode == BYTEARRAY_TYPECODE ? TP_U8 : 0;
+}
+
+uint8_t tpmod_parse_dtype(mp_obj_t name) {
+    const char *s = mp_obj_str_get_str(name);
+    for (size_t i = 0; i < MP_ARRAY_SIZE(tpmod_typecodes); i++) {
+        if (tpmod_same(s, tpmod_dtypes[i])) {
+            return (uint8_t)tpmod_typecodes[i];
+        }
+    }
+    tpmod_raise_value("dtype '%s' is not known: f32, i32, i16, i8, u8", s);
 }
 
 mp_obj_t tpmod_as_buffer(mp_obj_t o) {
@@ -322,70 +346,44 @@ static void tpmod_get_buffer(mp_obj_t o, const char *what, mp_buffer_info_t *buf
         return;
     }
     if (flags != MP_BUFFER_READ && mp_get_buffer(o, buffer, MP_BUFFER_READ)) {
-        tpmod_raise(&mp_type_ValueError, "%s cannot be written to", what);
+        tpmod_raise_value("%s cannot be written to", what);
     }
     tpmod_raise(&mp_type_TypeError, "%s must be an array or another buffer of numbers, not %q",
         what, (qstr)mp_obj_get_type(o)->name);
 }
 
-static TPMOD_NORETURN void tpmod_raise_typecode(const char *what, int typecode,
-    const char *allowed) {
-    tpmod_raise(&mp_type_ValueError, "%s is a buffer of type '%c', allowed: %s", what, typecode,
-        allowed);
-}
-
-static void tpmod_check_aligned(const void *p, const char *what, uint32_t bytes) {
-    // Many boards stop at a misaligned load; a memoryview slice can be at any byte.
-    if (((uintptr_t)p & (bytes - 1u)) != 0) {
-        tpmod_raise(&mp_type_ValueError, "%s does not start at a multiple of %u bytes", what,
-            (unsigned)bytes);
-    }
-}
-
-void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view) {
+static void tpmod_look(mp_obj_t o, const char *what, mp_uint_t flags, bool floats,
+    tp_view_t *view) {
     mp_buffer_info_t buffer;
-    tpmod_get_buffer(o, what, &buffer, MP_BUFFER_READ);
+    tpmod_get_buffer(o, what, &buffer, flags);
     uint8_t dtype = tpmod_dtype_of(buffer.typecode);
-    if (dtype == 0) {
-        tpmod_raise_typecode(what, buffer.typecode,
-            "'f' (f32), 'i' (i32), 'h' (i16), 'b' (i8), 'B' (u8)");
+    if (dtype == 0 || (floats && dtype != TP_F32)) {
+        tpmod_raise_value("%s is a buffer of type '%c', allowed: 'f' (f32)%s", what,
+            dtype != 0 ? dtype : buffer.typecode,
+            floats ? "" : ", 'i' (i32), 'h' (i16), 'b' (i8), 'B' (u8)");
     }
+    // Many boards stop at a misaligned load; a memoryview slice can be at any byte.
     uint32_t bytes = tpmod_dtype_bytes(dtype);
-    tpmod_check_aligned(buffer.buf, what, bytes);
+    if (((uintptr_t)buffer.buf & (bytes - 1u)) != 0) {
+        tpmod_raise_value("%s does not start at a multiple of %u bytes", what, (unsigned)bytes);
+    }
     if (buffer.len > 0x7fffffffu) {
-        tpmod_raise(&mp_type_ValueError, "%s is longer than 2147483647 bytes", what);
+        tpmod_raise_value("%s is longer than 2147483647 bytes", what);
     }
     view->data = buffer.buf;
     view->count = (uint32_t)buffer.len / bytes;
     view->dtype = dtype;
 }
 
-int32_t tpmod_int_at(const tp_view_t *v, uint32_t i) {
-    switch (v->dtype) {
-        case TP_I32:
-            return ((const int32_t *)v->data)[i];
-        case TP_I16:
-            return ((const int16_t *)v->data)[i];
-        case TP_I8:
-            return ((const int8_t *)v->data)[i];
-        default:
-            return ((const uint8_t *)v->data)[i];
-    }
+void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view) {
+    tpmod_look(o, what, MP_BUFFER_READ, false, view);
 }
 
 float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *count) {
-    mp_buffer_info_t buffer;
-    tpmod_get_buffer(o, what, &buffer, flags);
-    if (buffer.typecode != TP_F32) {
-        tpmod_raise_typecode(what, buffer.typecode == BYTEARRAY_TYPECODE ? 'B' : buffer.typecode,
-            "'f' (f32)");
-    }
-    tpmod_check_aligned(buffer.buf, what, 4);
-    if (buffer.len > 0x7fffffffu) {
-        tpmod_raise(&mp_type_ValueError, "%s is longer than 2147483647 bytes", what);
-    }
-    *count = (uint32_t)buffer.len / 4u;
-    return buffer.buf;
+    tp_view_t view;
+    tpmod_look(o, what, flags, true, &view);
+    *count = view.count;
+    return (float *)view.data;
 }
 
 // --- The module ---

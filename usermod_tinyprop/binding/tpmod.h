@@ -96,16 +96,21 @@ void tpmod_text_number(tpmod_text_t *t, float v);
 TPMOD_NORETURN void tpmod_text_raise(tpmod_text_t *t, const mp_obj_type_t *type);
 
 TPMOD_NORETURN void tpmod_raise(const mp_obj_type_t *type, const char *format, ...);
+// Most are a ValueError.
+TPMOD_NORETURN void tpmod_raise_value(const char *format, ...);
 
-// The one place where an error of the core becomes an exception. `place` is the position of the
-// layer that a message should name, -1 to take the fault's own.
-TPMOD_NORETURN void tpmod_raise_fault(int err, const tp_fault_t *fault, int32_t place);
+// The one place where an error of the core becomes an exception. `label` names the layer that a
+// message is about, NULL where it is about none.
+TPMOD_NORETURN void tpmod_raise_fault(int err, const tp_fault_t *fault, const char *label);
+// The same where err is an error.
+void tpmod_check(int err, const tp_fault_t *fault);
 
 // --- Arguments ---
 
-// An integer in lo..hi; `what` (and layer `place` where >= 0) names it in the ValueError.
-int32_t tpmod_int_in(mp_obj_t o, const char *what, int32_t place, int32_t lo, int32_t hi);
+// An integer in lo..hi; `what` (and the layer `label`, if any) names it in the ValueError.
+int32_t tpmod_int_in(mp_obj_t o, const char *what, const char *label, int32_t lo, int32_t hi);
 float tpmod_float(mp_obj_t o);
+void tpmod_check_count(const char *what, uint32_t got, uint32_t expected);
 // The n items of a tuple or list.
 mp_obj_t *tpmod_items(mp_obj_t o, size_t n, const char *what);
 mp_obj_t tpmod_new_float(float v);
@@ -119,6 +124,7 @@ uint32_t tpmod_dtype_bytes(uint8_t dtype);
 const char *tpmod_dtype_name(uint8_t dtype);
 // The dtype of a buffer's typecode, 0 if it has none.
 uint8_t tpmod_dtype_of(int typecode);
+uint8_t tpmod_parse_dtype(mp_obj_t name);
 
 // A list or tuple of numbers as an array('f'), everything else as it is.
 mp_obj_t tpmod_as_buffer(mp_obj_t o);
@@ -126,8 +132,6 @@ mp_obj_t tpmod_as_buffer(mp_obj_t o);
 void tpmod_view(mp_obj_t o, const char *what, tp_view_t *view);
 // The same where only float32 will do. flags: MP_BUFFER_READ or MP_BUFFER_RW.
 float *tpmod_floats(mp_obj_t o, const char *what, mp_uint_t flags, uint32_t *count);
-// Element i of a view of integers.
-int32_t tpmod_int_at(const tp_view_t *v, uint32_t i);
 
 // A Tensor over bytes of owner; dtype and dims are right and inside the buffer.
 mp_obj_t tpmod_tensor_new(mp_obj_t owner, uint32_t offset, uint8_t dtype, uint32_t ndim,
@@ -161,7 +165,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(var, MP_QSTR_activate_backward, tpmod_activate_backward_obj) \
     X(fixed, MP_QSTR_softmax, tpmod_softmax_obj) \
     X(fixed, MP_QSTR_cross_entropy, tpmod_cross_entropy_obj) \
-    X(var, MP_QSTR_topk, tpmod_topk_obj) \
+    X(fixed, MP_QSTR_topk, tpmod_topk_obj) \
     X(var, MP_QSTR_dense_forward, tpmod_dense_forward_obj) \
     X(var, MP_QSTR_sparse_dense_backward, tpmod_sparse_dense_backward_obj)
 
@@ -174,10 +178,8 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
 
 #define TPMOD_MODEL_METHODS(X) \
     X(fixed, MP_QSTR_train_step, tpmod_model_train_step_obj) \
-    X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
-    X(var, MP_QSTR_step_row, tpmod_model_step_row_obj) \
+    X(var, MP_QSTR_step, tpmod_model_step_obj) \
     X(var, MP_QSTR_test, tpmod_model_test_obj) \
-    X(var, MP_QSTR_test_row, tpmod_model_test_row_obj) \
     X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \
     X(var, MP_QSTR_predict, tpmod_model_predict_obj) \
     X(fixed, MP_QSTR_classify, tpmod_model_classify_obj) \
@@ -191,9 +193,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_info, tpmod_model_info_obj) \
     X(fixed, MP_QSTR_counters, tpmod_model_counters_obj) \
     X(fixed, MP_QSTR_layer, tpmod_model_layer_obj) \
-    X(fixed, MP_QSTR_weights, tpmod_model_weights_obj) \
-    X(fixed, MP_QSTR_bias, tpmod_model_bias_obj) \
-    X(fixed, MP_QSTR_output, tpmod_model_output_obj) \
+    X(var, MP_QSTR_weights, tpmod_model_weights_obj) \
     X(fixed, MP_QSTR_scale, tpmod_model_scale_obj)
 
 #define TPMOD_SESSION_METHODS(X) \

@@ -17,8 +17,8 @@ MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_crc32_obj, 1, 2, tpmod_crc32);
 
 // permute(i, n, key) -> place of i in a shuffled order of 0..n-1
 static mp_obj_t tpmod_permute(mp_obj_t i_in, mp_obj_t n_in, mp_obj_t key_in) {
-    int32_t n = tpmod_int_in(n_in, "n", -1, 1, INT32_MAX);
-    int32_t i = tpmod_int_in(i_in, "i", -1, 0, n - 1);
+    int32_t n = tpmod_int_in(n_in, "n", NULL, 1, INT32_MAX);
+    int32_t i = tpmod_int_in(i_in, "i", NULL, 0, n - 1);
     uint32_t key = (uint32_t)mp_obj_get_int_truncated(key_in);
     return mp_obj_new_int_from_uint(tp_permute((uint32_t)i, (uint32_t)n, key));
 }
@@ -45,7 +45,7 @@ MP_DEFINE_CONST_FUN_OBJ_2(tpmod_backoff_waits_obj, tpmod_backoff_waits);
 // backoff_note(state, i, trained, limit)
 static mp_obj_t tpmod_backoff_note(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
-    uint8_t limit = (uint8_t)tpmod_int_in(args[3], "backoff", -1, 0, TP_BACKOFF_MAX);
+    uint8_t limit = (uint8_t)tpmod_int_in(args[3], "backoff", NULL, 0, TP_BACKOFF_MAX);
     tp_backoff_note(tpmod_backoff_byte(args[0], args[1]), mp_obj_is_true(args[2]), limit);
     return mp_const_none;
 }
@@ -79,13 +79,6 @@ static mp_obj_t tpmod_sigmoid(mp_obj_t x) {
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_sigmoid_obj, tpmod_sigmoid);
 
 // --- Vectors ---
-
-static void tpmod_check_count(const char *what, uint32_t got, uint32_t expected) {
-    if (got != expected) {
-        tpmod_raise(&mp_type_ValueError, "%s has %u values, expected %u", what, (unsigned)got,
-            (unsigned)expected);
-    }
-}
 
 static float tpmod_slope(size_t n_args, const mp_obj_t *args, size_t at) {
     return n_args > at ? tpmod_float(args[at]) : 0.01f;
@@ -130,7 +123,7 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_softmax_obj, tpmod_softmax);
 static mp_obj_t tpmod_cross_entropy(mp_obj_t z_in, mp_obj_t y_in) {
     uint32_t n;
     tpmod_floats(z_in, "z", MP_BUFFER_RW, &n);
-    int32_t y = tpmod_int_in(y_in, "class index", -1, 0, (int32_t)n - 1);
+    int32_t y = tpmod_int_in(y_in, "class index", NULL, 0, (int32_t)n - 1);
     float *z = tpmod_floats(z_in, "z", MP_BUFFER_RW, &n);
     float max, chosen = z[y];
     float log_sum = tp_softmax(z, n, &max);
@@ -139,32 +132,13 @@ static mp_obj_t tpmod_cross_entropy(mp_obj_t z_in, mp_obj_t y_in) {
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_cross_entropy_obj, tpmod_cross_entropy);
 
-// topk(d, k, scratch=None) -> number kept; the others become 0. scratch: a buffer of 4 bytes per
-// element, else it comes from the heap.
-static mp_obj_t tpmod_topk(size_t n_args, const mp_obj_t *args) {
-    uint32_t n;
-    tpmod_floats(args[0], "d", MP_BUFFER_RW, &n);
-    uint32_t k = (uint32_t)tpmod_int_in(args[1], "k", -1, 0, INT32_MAX);
-    uint32_t *keys;
-    if (n_args > 2 && args[2] != mp_const_none) {
-        mp_buffer_info_t b;
-        mp_get_buffer_raise(args[2], &b, MP_BUFFER_RW);
-        if (b.len / 4u < n || ((uintptr_t)b.buf & 3u) != 0) {
-            tpmod_raise(&mp_type_ValueError,
-                "scratch has %u bytes, %u values need %u that start at a multiple of 4",
-                (unsigned)b.len, (unsigned)n, (unsigned)(4u * n));
-        }
-        keys = b.buf;
-    } else {
-        keys = m_malloc((size_t)n * 4u + 4u);
-    }
-    // Allocating may have run a finaliser that changed the buffer.
-    uint32_t n_now;
-    float *d = tpmod_floats(args[0], "d", MP_BUFFER_RW, &n_now);
-    tpmod_check_count("d", n_now, n);
-    return mp_obj_new_int_from_uint(tp_topk(d, n, k, keys));
+// topk(d, k) -> number kept; the others become 0
+static mp_obj_t tpmod_topk(mp_obj_t d_in, mp_obj_t k_in) {
+    uint32_t n, k = (uint32_t)tpmod_int_in(k_in, "k", NULL, 0, INT32_MAX);
+    float *d = tpmod_floats(d_in, "d", MP_BUFFER_RW, &n);
+    return mp_obj_new_int_from_uint(tp_topk(d, n, k));
 }
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_topk_obj, 2, 3, tpmod_topk);
+MP_DEFINE_CONST_FUN_OBJ_2(tpmod_topk_obj, tpmod_topk);
 
 // --- A dense layer: w (O, I), x (I), out and delta (O) ---
 
@@ -177,8 +151,8 @@ static mp_obj_t tpmod_dense_forward(size_t n_args, const mp_obj_t *args) {
     const float *x = tpmod_floats(args[1], "x", MP_BUFFER_READ, &cols);
     const float *w = tpmod_floats(args[2], "w", MP_BUFFER_READ, &n_w), *b = out;
     if (n_w != (uint64_t)rows * cols) {
-        tpmod_raise(&mp_type_ValueError, "w has %u values, out x in = %u x %u", (unsigned)n_w,
-            (unsigned)rows, (unsigned)cols);
+        tpmod_raise_value("w has %u values, out x in = %u x %u", (unsigned)n_w, (unsigned)rows,
+            (unsigned)cols);
     }
     if (n_args > 3 && args[3] != mp_const_none) {
         b = tpmod_floats(args[3], "b", MP_BUFFER_READ, &n_b);
@@ -203,8 +177,8 @@ static mp_obj_t tpmod_sparse_dense_backward(size_t n_args, const mp_obj_t *args)
     const float *delta = tpmod_floats(args[4], "delta", MP_BUFFER_READ, &rows);
     float *w = tpmod_floats(args[1], "w", MP_BUFFER_RW, &n_w), *dx = NULL, *b = NULL;
     if (n_w != (uint64_t)rows * cols) {
-        tpmod_raise(&mp_type_ValueError, "w has %u values, delta x in = %u x %u", (unsigned)n_w,
-            (unsigned)rows, (unsigned)cols);
+        tpmod_raise_value("w has %u values, delta x in = %u x %u", (unsigned)n_w, (unsigned)rows,
+            (unsigned)cols);
     }
     if (args[0] != mp_const_none) {
         dx = tpmod_floats(args[0], "dx", MP_BUFFER_RW, &n);

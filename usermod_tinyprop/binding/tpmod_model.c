@@ -12,6 +12,7 @@
 typedef struct {
     mp_obj_base_t base;
     mp_obj_t block;
+    mp_obj_t external;   // buffer of the parameters outside the block, or None
     mp_obj_t spare_loss; // returned where the heap has no room for a new float
     float loss_sum;      // since the last tally()
     uint32_t loss_count;
@@ -23,115 +24,197 @@ typedef struct {
     mp_float_t value;
 } tpmod_float_t;
 
+// --- Structs of tp.h as tuples of their numbers ---
+
+enum tpmod_kind { TPMOD_U8, TPMOD_U16, TPMOD_U32, TPMOD_U64, TPMOD_F32 };
+
+// One item of a tuple: where it is in the struct, and which integers a user may ask for.
+typedef struct {
+    const char *what; // in errors
+    uint16_t hi;      // 0: all of 31 bits
+    uint8_t lo : 1;
+    uint8_t kind : 7; // enum tpmod_kind
+    uint8_t offset;
+} tpmod_field_t;
+
+#define TPMOD_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
+#define TPMOD_FLOAT(type, member) TPMOD_INT(type, member, TPMOD_F32, 0, 0, "")
+// What is only read.
+#define TPMOD_ITEM(type, member, kind) TPMOD_INT(type, member, kind, 0, 0, "")
+
+static const tpmod_field_t tpmod_optimizer_fields[] = {
+    TPMOD_INT(tp_opt_t, kind, TPMOD_U8, 0, TP_ADAM, "optimizer kind"),
+    TPMOD_INT(tp_opt_t, rows, TPMOD_U8, 0, TP_ROWS_EXACT, "optimizer rows"),
+    TPMOD_FLOAT(tp_opt_t, lr),
+    TPMOD_FLOAT(tp_opt_t, momentum),
+    TPMOD_FLOAT(tp_opt_t, weight_decay),
+    TPMOD_FLOAT(tp_opt_t, beta1),
+    TPMOD_FLOAT(tp_opt_t, beta2),
+    TPMOD_FLOAT(tp_opt_t, eps),
+};
+
+static const tpmod_field_t tpmod_policy_fields[] = {
+    TPMOD_INT(tp_policy_t, kind, TPMOD_U8, 0, TP_TINYPROPV2, "policy kind"),
+    TPMOD_INT(tp_policy_t, beta_mode, TPMOD_U8, 0, 1, "beta_mode"),
+    TPMOD_INT(tp_policy_t, dense_output, TPMOD_U8, 0, 1, "dense_output"),
+    TPMOD_INT(tp_policy_t, backoff, TPMOD_U8, 0, TP_BACKOFF_MAX, "backoff"),
+    TPMOD_FLOAT(tp_policy_t, ratio),
+    TPMOD_FLOAT(tp_policy_t, s_min),
+    TPMOD_FLOAT(tp_policy_t, s_max),
+    TPMOD_FLOAT(tp_policy_t, zeta),
+    TPMOD_FLOAT(tp_policy_t, d_min),
+    TPMOD_FLOAT(tp_policy_t, d_max),
+    TPMOD_FLOAT(tp_policy_t, threshold),
+    TPMOD_FLOAT(tp_policy_t, ymax_decay),
+    TPMOD_INT(tp_policy_t, k, TPMOD_U32, 0, TP_MAX_UNITS, "k"),
+    TPMOD_INT(tp_policy_t, warmup, TPMOD_U32, 0, 0, "warmup"),
+    TPMOD_INT(tp_policy_t, max_skips, TPMOD_U32, 0, 0, "max_skips"),
+    TPMOD_INT(tp_policy_t, rescale, TPMOD_U8, 0, 1, "rescale"),
+};
+
+// A layer of a specification, behind its label.
+static const tpmod_field_t tpmod_spec_layer_fields[] = {
+    TPMOD_INT(tp_layer_spec_t, kind, TPMOD_U8, 1, TP_LAYER_KINDS - 1, "layer kind"),
+    TPMOD_INT(tp_layer_spec_t, activation, TPMOD_U8, 0, TP_TANH, "activation"),
+    TPMOD_INT(tp_layer_spec_t, init, TPMOD_U8, 0, TP_INIT_ONES, "init"),
+    TPMOD_INT(tp_layer_spec_t, trainable, TPMOD_U8, 0, TP_TRAIN_ALL, "trainable"),
+    TPMOD_INT(tp_layer_spec_t, units, TPMOD_U32, 1, TP_MAX_UNITS, "units"),
+    TPMOD_FLOAT(tp_layer_spec_t, slope),
+    TPMOD_INT(tp_layer_spec_t, kernel_h, TPMOD_U8, 0, 255, "kernel height"),
+    TPMOD_INT(tp_layer_spec_t, kernel_w, TPMOD_U8, 0, 255, "kernel width"),
+    TPMOD_INT(tp_layer_spec_t, stride_h, TPMOD_U8, 0, 255, "stride"),
+    TPMOD_INT(tp_layer_spec_t, stride_w, TPMOD_U8, 0, 255, "stride"),
+    TPMOD_INT(tp_layer_spec_t, same, TPMOD_U8, 0, 1, "padding"),
+    TPMOD_INT(tp_layer_spec_t, select, TPMOD_U8, 0, 1, "select"),
+    TPMOD_INT(tp_layer_spec_t, source, TPMOD_U8, 0, 255, "source"),
+    TPMOD_INT(tp_layer_spec_t, other, TPMOD_U8, 0, 255, "second source"),
+    TPMOD_INT(tp_layer_spec_t, rows, TPMOD_U16, 0, TP_MAX_UNITS, "filters to train"),
+    TPMOD_INT(tp_layer_spec_t, external, TPMOD_U8, 0, 1, "external"),
+};
+
+static const tpmod_field_t tpmod_layer_fields[] = {
+    TPMOD_ITEM(tp_layer_t, kind, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, activation, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, init, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, trainable, TPMOD_U8),
+    TPMOD_FLOAT(tp_layer_t, slope),
+    TPMOD_ITEM(tp_layer_t, kernel_h, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, kernel_w, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, stride_h, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, stride_w, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, same, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, select, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, source, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, other, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, rows, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, flags, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, h, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, w, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, c, TPMOD_U16),
+    TPMOD_FLOAT(tp_layer_t, ymax),
+    TPMOD_FLOAT(tp_layer_t, ratio),
+    TPMOD_ITEM(tp_layer_t, k, TPMOD_U32),
+    TPMOD_ITEM(tp_layer_t, k_sum, TPMOD_U64),
+    TPMOD_ITEM(tp_layer_t, macs, TPMOD_U64),
+    TPMOD_ITEM(tp_layer_t, pad2, TPMOD_U16), // of the copy: weights of one filter
+};
+
+#define TPMOD_READ(target, fields, v, label) \
+    tpmod_read_fields(target, fields, MP_ARRAY_SIZE(fields), v, label)
+#define TPMOD_NEW(source, fields) tpmod_new_fields(source, fields, MP_ARRAY_SIZE(fields))
+
+static void tpmod_read_fields(void *target, const tpmod_field_t *f, size_t n, const mp_obj_t *v,
+    const char *label) {
+    for (const tpmod_field_t *end = f + n; f < end; f++, v++) {
+        uint8_t *p = (uint8_t *)target + f->offset;
+        if (f->kind == TPMOD_F32) {
+            *(float *)p = tpmod_float(*v);
+            continue;
+        }
+        int32_t i = tpmod_int_in(*v, f->what, label, f->lo, f->hi != 0 ? f->hi : INT32_MAX);
+        if (f->kind == TPMOD_U8) {
+            *p = (uint8_t)i;
+        } else if (f->kind == TPMOD_U16) {
+            *(uint16_t *)p = (uint16_t)i;
+        } else {
+            *(int32_t *)p = i;
+        }
+    }
+}
+
+static mp_obj_t tpmod_new_fields(const void *source, const tpmod_field_t *f, size_t n) {
+    mp_obj_t items[24];
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *p = (const uint8_t *)source + f[i].offset;
+        switch (f[i].kind) {
+            case TPMOD_F32:
+                items[i] = tpmod_new_float(*(const float *)p);
+                break;
+            case TPMOD_U64:
+                items[i] = tpmod_new_uint64(*(const uint64_t *)p);
+                break;
+            case TPMOD_U32:
+                items[i] = mp_obj_new_int_from_uint(*(const uint32_t *)p);
+                break;
+            default:
+                items[i] =
+                    MP_OBJ_NEW_SMALL_INT(f[i].kind == TPMOD_U16 ? *(const uint16_t *)p : *p);
+        }
+    }
+    return mp_obj_new_tuple(n, items);
+}
+
+static void tpmod_read_optimizer(tp_opt_t *opt, mp_obj_t o) {
+    const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tpmod_optimizer_fields), "optimizer");
+    memset(opt, 0, sizeof(*opt));
+    TPMOD_READ(opt, tpmod_optimizer_fields, v, NULL);
+}
+
+static void tpmod_read_policy(tp_policy_t *policy, mp_obj_t o) {
+    const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tpmod_policy_fields), "policy");
+    memset(policy, 0, sizeof(*policy));
+    TPMOD_READ(policy, tpmod_policy_fields, v, NULL);
+}
+
 // --- Parsing a specification ---
-// spec = (n_in, loss, batch, seed, scale, offset, optimizer, policy, layers): scale and offset
-// are float32 buffers or None, the rest the numbers of tp.h in the order of its structs.
+// spec = ((h, w, c), loss, batch, seed, scale, offset, optimizer, policy, layers, keep,
+// zero_skip): scale and offset are float32 buffers or None, the rest the numbers of tp.h in
+// the order of the tables above. A layer starts with a text that names it in errors.
 
-static tp_opt_t tpmod_parse_optimizer(mp_obj_t o) {
-    mp_obj_t *v = tpmod_items(o, 8, "optimizer");
-    tp_opt_t opt;
-    memset(&opt, 0, sizeof(opt));
-    opt.kind = (uint8_t)tpmod_int_in(v[0], "optimizer kind", -1, TP_SGD, TP_ADAM);
-    opt.rows = (uint8_t)tpmod_int_in(v[1], "optimizer rows", -1, TP_ROWS_LAZY, TP_ROWS_EXACT);
-    opt.lr = tpmod_float(v[2]);
-    opt.momentum = tpmod_float(v[3]);
-    opt.weight_decay = tpmod_float(v[4]);
-    opt.beta1 = tpmod_float(v[5]);
-    opt.beta2 = tpmod_float(v[6]);
-    opt.eps = tpmod_float(v[7]);
-    return opt;
+enum { TPMOD_SPEC_ITEMS = 11, TPMOD_LAYER_ITEMS = 1 + MP_ARRAY_SIZE(tpmod_spec_layer_fields) };
+
+static uint32_t tpmod_seed(mp_obj_t o) {
+    if (!tpmod_is_int(o)) {
+        tpmod_raise(&mp_type_TypeError, "seed must be an integer");
+    }
+    return (uint32_t)mp_obj_get_int_truncated(o);
 }
-
-static mp_obj_t tpmod_new_optimizer(const tp_opt_t *opt) {
-    mp_obj_t items[] = {
-        MP_OBJ_NEW_SMALL_INT(opt->kind),
-        MP_OBJ_NEW_SMALL_INT(opt->rows),
-        tpmod_new_float(opt->lr),
-        tpmod_new_float(opt->momentum),
-        tpmod_new_float(opt->weight_decay),
-        tpmod_new_float(opt->beta1),
-        tpmod_new_float(opt->beta2),
-        tpmod_new_float(opt->eps),
-    };
-    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
-}
-
-static tp_policy_t tpmod_parse_policy(mp_obj_t o) {
-    mp_obj_t *v = tpmod_items(o, 16, "policy");
-    tp_policy_t p;
-    memset(&p, 0, sizeof(p));
-    p.kind = (uint8_t)tpmod_int_in(v[0], "policy kind", -1, TP_FULL, TP_TINYPROPV2);
-    p.beta_mode = (uint8_t)tpmod_int_in(v[1], "beta_mode", -1, 0, 1);
-    p.dense_output = (uint8_t)tpmod_int_in(v[2], "dense_output", -1, 0, 1);
-    p.backoff = (uint8_t)tpmod_int_in(v[3], "backoff", -1, 0, TP_BACKOFF_MAX);
-    p.ratio = tpmod_float(v[4]);
-    p.s_min = tpmod_float(v[5]);
-    p.s_max = tpmod_float(v[6]);
-    p.zeta = tpmod_float(v[7]);
-    p.d_min = tpmod_float(v[8]);
-    p.d_max = tpmod_float(v[9]);
-    p.threshold = tpmod_float(v[10]);
-    p.ymax_decay = tpmod_float(v[11]);
-    p.k = (uint32_t)tpmod_int_in(v[12], "k", -1, 0, TP_MAX_UNITS);
-    p.warmup = (uint32_t)tpmod_int_in(v[13], "warmup", -1, 0, INT32_MAX);
-    p.max_skips = (uint32_t)tpmod_int_in(v[14], "max_skips", -1, 0, INT32_MAX);
-    p.rescale = (uint8_t)tpmod_int_in(v[15], "rescale", -1, 0, 1);
-    return p;
-}
-
-static mp_obj_t tpmod_new_policy(const tp_policy_t *p) {
-    mp_obj_t items[] = {
-        MP_OBJ_NEW_SMALL_INT(p->kind),
-        MP_OBJ_NEW_SMALL_INT(p->beta_mode),
-        MP_OBJ_NEW_SMALL_INT(p->dense_output),
-        MP_OBJ_NEW_SMALL_INT(p->backoff),
-        tpmod_new_float(p->ratio),
-        tpmod_new_float(p->s_min),
-        tpmod_new_float(p->s_max),
-        tpmod_new_float(p->zeta),
-        tpmod_new_float(p->d_min),
-        tpmod_new_float(p->d_max),
-        tpmod_new_float(p->threshold),
-        tpmod_new_float(p->ymax_decay),
-        mp_obj_new_int_from_uint(p->k),
-        mp_obj_new_int_from_uint(p->warmup),
-        mp_obj_new_int_from_uint(p->max_skips),
-        MP_OBJ_NEW_SMALL_INT(p->rescale),
-    };
-    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
-}
-
-enum { TPMOD_SPEC_ITEMS = 9, TPMOD_LAYER_ITEMS = 7 };
 
 // layers need room for TP_MAX_LAYERS. The pointers in spec are good until the next allocation.
 static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layers) {
     mp_obj_t *v = tpmod_items(o, TPMOD_SPEC_ITEMS, "spec");
     memset(spec, 0, sizeof(*spec));
-    spec->n_in = (uint32_t)tpmod_int_in(v[0], "input size", -1, 1, TP_MAX_UNITS);
-    spec->loss = (uint8_t)tpmod_int_in(v[1], "loss", -1, 0, TP_MEAN_SQUARED_ERROR);
-    spec->batch = (uint32_t)tpmod_int_in(v[2], "batch_size", -1, 1, 65535);
-    if (!tpmod_is_int(v[3])) {
-        tpmod_raise(&mp_type_TypeError, "seed must be an integer");
-    }
-    spec->seed = (uint32_t)mp_obj_get_int_truncated(v[3]);
-    spec->opt = tpmod_parse_optimizer(v[6]);
-    spec->policy = tpmod_parse_policy(v[7]);
+    const mp_obj_t *shape = tpmod_items(v[0], 3, "shape of the input");
+    spec->h = (uint32_t)tpmod_int_in(shape[0], "input height", NULL, 1, TP_MAX_UNITS);
+    spec->w = (uint32_t)tpmod_int_in(shape[1], "input width", NULL, 1, TP_MAX_UNITS);
+    spec->c = (uint32_t)tpmod_int_in(shape[2], "input size", NULL, 1, TP_MAX_UNITS);
+    spec->loss = (uint8_t)tpmod_int_in(v[1], "loss", NULL, 0, TP_MEAN_SQUARED_ERROR);
+    spec->batch = (uint32_t)tpmod_int_in(v[2], "batch_size", NULL, 1, 65535);
+    spec->seed = tpmod_seed(v[3]);
+    tpmod_read_optimizer(&spec->opt, v[6]);
+    tpmod_read_policy(&spec->policy, v[7]);
+    spec->keep = (uint8_t)tpmod_int_in(v[9], "keep", NULL, 0, 1);
+    spec->zero_skip = (uint8_t)tpmod_int_in(v[10], "zero_skip", NULL, 0, 100);
     size_t n = 0;
     mp_obj_t *rows = NULL;
     mp_obj_get_array(v[8], &n, &rows);
     if (n < 1 || n > TP_MAX_LAYERS) {
-        tpmod_raise(&mp_type_ValueError, "number of layers %u, allowed 1..%u", (unsigned)n,
-            TP_MAX_LAYERS);
+        tpmod_raise_value("number of layers %u, allowed 1..%u", (unsigned)n, TP_MAX_LAYERS);
     }
     for (size_t l = 0; l < n; l++) {
         mp_obj_t *q = tpmod_items(rows[l], TPMOD_LAYER_ITEMS, "layer");
-        int32_t place = tpmod_int_in(q[6], "place", -1, 0, INT32_MAX);
-        layers[l].kind = (uint8_t)tpmod_int_in(q[0], "layer kind", place, 1, TP_LAYER_DENSE);
-        layers[l].activation = (uint8_t)tpmod_int_in(q[1], "activation", place, 0, TP_TANH);
-        layers[l].init = (uint8_t)tpmod_int_in(q[2], "init", place, 0, TP_INIT_ZEROS);
-        layers[l].trainable = (uint8_t)tpmod_int_in(q[3], "trainable", place, 0, TP_TRAIN_ALL);
-        layers[l].units = (uint32_t)tpmod_int_in(q[4], "units", place, 1, TP_MAX_UNITS);
-        layers[l].slope = tpmod_float(q[5]);
+        memset(&layers[l], 0, sizeof(layers[l]));
+        TPMOD_READ(&layers[l], tpmod_spec_layer_fields, q + 1, mp_obj_str_get_str(q[0]));
     }
     spec->n_layers = (uint32_t)n;
     spec->layers = layers;
@@ -140,26 +223,26 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
         spec->scale = tpmod_floats(v[4], "input scale", MP_BUFFER_READ, &spec->n_scale);
         spec->offset = tpmod_floats(v[5], "input offset", MP_BUFFER_READ, &n_offset);
         if (n_offset != spec->n_scale) {
-            tpmod_raise(&mp_type_ValueError, "input scale has %u values, input offset %u",
+            tpmod_raise_value("input scale has %u values, input offset %u",
                 (unsigned)spec->n_scale, (unsigned)n_offset);
         }
     }
 }
 
-// A fault of planning, with the position that the user gave the layer.
+// A fault of planning, with the name that the user's layer goes by.
 static TPMOD_NORETURN void tpmod_raise_spec_fault(int err, const tp_fault_t *fault, mp_obj_t o) {
-    int32_t place = -1;
+    const char *label = NULL;
     if (fault->layer >= 0) {
         size_t n = 0;
         mp_obj_t *rows = NULL;
         mp_obj_get_array(tpmod_items(o, TPMOD_SPEC_ITEMS, "spec")[8], &n, &rows);
-        place = (int32_t)mp_obj_get_int(tpmod_items(rows[fault->layer], TPMOD_LAYER_ITEMS, "")[6]);
+        label = mp_obj_str_get_str(tpmod_items(rows[fault->layer], TPMOD_LAYER_ITEMS, "")[0]);
     }
-    tpmod_raise_fault(err, fault, place);
+    tpmod_raise_fault(err, fault, label);
 }
 
 // plan(spec) -> bytes (total, persist, header, parameters, optimizer, gradients, activations,
-// scratch)
+// scratch, external)
 static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
     tp_layer_spec_t layers[TP_MAX_LAYERS];
     tp_spec_t spec;
@@ -170,24 +253,41 @@ static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
     if (err < 0) {
         tpmod_raise_spec_fault(err, &fault, spec_in);
     }
-    const uint32_t figures[] = {plan.total, plan.persist, plan.header, plan.parameters,
-        plan.optimizer, plan.gradients, plan.activations, plan.scratch};
-    mp_obj_t items[MP_ARRAY_SIZE(figures)];
-    for (size_t i = 0; i < MP_ARRAY_SIZE(figures); i++) {
+    // The struct has nothing but these, in this order.
+    const uint32_t *figures = (const uint32_t *)&plan;
+    mp_obj_t items[sizeof(plan) / sizeof(*figures)];
+    for (size_t i = 0; i < MP_ARRAY_SIZE(items); i++) {
         items[i] = mp_obj_new_int_from_uint(figures[i]);
     }
-    return mp_obj_new_tuple(MP_ARRAY_SIZE(figures), items);
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_plan_obj, tpmod_plan);
 
-// Model(block, spec) makes a model in the bytearray block, Model(block) takes up the one in it.
+static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(self->block, &b, MP_BUFFER_RW);
+    tp_model_t *m = tp_model_get(b.buf, b.len);
+    if (m == NULL) {
+        tpmod_raise_value("the block of this model was changed from outside");
+    }
+    if (self->external != mp_const_none) {
+        tp_fault_t fault;
+        mp_get_buffer_raise(self->external, &b, MP_BUFFER_READ);
+        tpmod_check(tp_model_external(m, b.buf, b.len, &fault), &fault);
+    }
+    return m;
+}
+
+// Model(block, spec, external=None) makes a model in the bytearray block, Model(block, None,
+// external=None) takes up the one in it. external: buffer of the parameters of external layers.
 static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw,
     const mp_obj_t *args) {
     (void)type;
-    mp_arg_check_num(n_args, n_kw, 1, 2, false);
+    mp_arg_check_num(n_args, n_kw, 1, 3, false);
     // Everything that can fail for want of memory comes before the block is touched.
     tpmod_model_t *self = mp_obj_malloc(tpmod_model_t, (const mp_obj_type_t *)&tpmod_model_type);
     self->block = args[0];
+    self->external = n_args > 2 ? args[2] : mp_const_none;
     self->spare_loss = mp_const_none;
     self->spare_loss = mp_obj_new_float(0);
     self->loss_sum = 0.0f;
@@ -195,32 +295,26 @@ static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, s
     mp_buffer_info_t b;
     mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
     tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
-    if (n_args == 1) {
+    if (n_args == 1 || args[1] == mp_const_none) {
         int err = tp_model_check(b.buf, b.len);
         if (err < 0) {
-            tpmod_raise_fault(TP_ERR_FORMAT, &fault, -1);
+            tpmod_raise_fault(TP_ERR_FORMAT, &fault, NULL);
         }
-        return MP_OBJ_FROM_PTR(self);
+    } else {
+        tp_layer_spec_t layers[TP_MAX_LAYERS];
+        tp_spec_t spec;
+        tpmod_parse_spec(args[1], &spec, layers);
+        mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
+        int err = tp_model_init(b.buf, b.len, &spec, &fault);
+        if (err < 0) {
+            tpmod_raise_spec_fault(err, &fault, args[1]);
+        }
     }
-    tp_layer_spec_t layers[TP_MAX_LAYERS];
-    tp_spec_t spec;
-    tpmod_parse_spec(args[1], &spec, layers);
-    mp_get_buffer_raise(args[0], &b, MP_BUFFER_RW);
-    int err = tp_model_init(b.buf, b.len, &spec, &fault);
-    if (err < 0) {
-        tpmod_raise_spec_fault(err, &fault, args[1]);
+    tp_model_t *m = tpmod_model_of(self); // are the external parameters all there?
+    if (n_args > 1 && args[1] != mp_const_none) {
+        tp_model_take_external(m);
     }
     return MP_OBJ_FROM_PTR(self);
-}
-
-static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
-    mp_buffer_info_t b;
-    mp_get_buffer_raise(self->block, &b, MP_BUFFER_RW);
-    tp_model_t *m = tp_model_get(b.buf, b.len);
-    if (m == NULL) {
-        tpmod_raise(&mp_type_ValueError, "the block of this model was changed from outside");
-    }
-    return m;
 }
 
 tp_model_t *tpmod_model_get(mp_obj_t self_in) {
@@ -255,82 +349,90 @@ static void tpmod_parse_target(const tp_model_t *m, mp_obj_t y, tp_target_t *tar
         }
     } else if (tpmod_is_float(y)) {
         if (!single) {
-            tpmod_raise(&mp_type_ValueError,
-                "y is a float: only a model with one output and mean_squared_error takes one");
+            tpmod_raise_value("y is a float: only a model with one output and mean_squared_error "
+                              "takes one");
         }
         *value = tpmod_float(y);
     } else if (tpmod_is_int(y)) {
-        tpmod_raise(&mp_type_ValueError, "y is an integer of more than 30 bits");
+        tpmod_raise_value("y is an integer of more than 30 bits");
     } else {
         tpmod_view(y, "y", &target->values);
     }
 }
 
+// What a method looks at. `value` holds a target that came as a number.
+typedef struct {
+    tp_view_t x;
+    tp_target_t y;
+    float value;
+} tpmod_sample_t;
+
 // Sample i of the buffers xs (n, inputs) and ys: n class indices or values, or (n, outputs).
 static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_obj_t i_in,
-    tp_view_t *x, tp_target_t *target) {
+    tpmod_sample_t *s) {
     tp_view_t y;
     mp_int_t i = mp_obj_get_int(i_in);
-    tpmod_view(xs, "x", x);
+    tpmod_view(xs, "x", &s->x);
     tpmod_view(ys, "y", &y);
-    uint32_t n = x->count / m->n_in, outputs = tp_model_outputs(m);
-    if (x->count != n * m->n_in) {
-        tpmod_raise(&mp_type_ValueError,
-            "x has %u values, not a multiple of the %u the model takes", (unsigned)x->count,
-            (unsigned)m->n_in);
+    uint32_t n_in = tp_model_inputs(m), n = s->x.count / n_in, outputs = tp_model_outputs(m);
+    if (s->x.count != n * n_in) {
+        tpmod_raise_value("x has %u values, not a multiple of the %u the model takes",
+            (unsigned)s->x.count, (unsigned)n_in);
     }
     if (i < 0 || (mp_uint_t)i >= n) {
         tpmod_raise(&mp_type_IndexError, "sample %d, x has %u", (int)i, (unsigned)n);
     }
-    x->data = (const uint8_t *)x->data + (size_t)i * m->n_in * tpmod_dtype_bytes(x->dtype);
-    x->count = m->n_in;
-    target->index = 0;
-    target->values = (tp_view_t){NULL, outputs, y.dtype};
+    s->x.data = (const uint8_t *)s->x.data + (size_t)i * n_in * tpmod_dtype_bytes(s->x.dtype);
+    s->x.count = n_in;
+    s->y.index = 0;
+    s->y.values = (tp_view_t){NULL, outputs, y.dtype};
     bool single = m->loss == TP_MEAN_SQUARED_ERROR && outputs == 1;
     if (y.count == n && !single) {
         if (y.dtype == TP_F32) {
-            tpmod_raise(&mp_type_ValueError, "y has floats where class indices are meant");
+            tpmod_raise_value("y has floats where class indices are meant");
         }
-        target->index = tpmod_int_at(&y, (uint32_t)i);
+        s->y.index = tp_view_int(&y, (uint32_t)i);
         return;
     }
     if (y.count != (uint64_t)n * outputs) {
-        tpmod_raise(&mp_type_ValueError,
-            "y has %u values, %u samples of a model with %u outputs have %u or %u",
+        tpmod_raise_value("y has %u values, %u samples of a model with %u outputs have %u or %u",
             (unsigned)y.count, (unsigned)n, (unsigned)outputs, (unsigned)n,
             (unsigned)(n * outputs));
     }
-    target->values.data =
-        (const uint8_t *)y.data + (size_t)i * outputs * tpmod_dtype_bytes(y.dtype);
+    s->y.values.data = (const uint8_t *)y.data + (size_t)i * outputs * tpmod_dtype_bytes(y.dtype);
 }
 
-static int tpmod_train(tpmod_model_t *self, tp_model_t *m, const tp_view_t *x,
-    const tp_target_t *y, float *loss) {
+// The sample x, y; where i is not None, sample i of x and y.
+static tp_model_t *tpmod_parse_sample(const tpmod_model_t *self, mp_obj_t x, mp_obj_t y,
+    mp_obj_t i, tpmod_sample_t *s) {
+    if (i == mp_const_none) {
+        x = tpmod_as_buffer(x);
+        y = tpmod_as_buffer(y);
+    }
+    tp_model_t *m = tpmod_model_of(self);
+    if (i != mp_const_none) {
+        tpmod_parse_row(m, x, y, i, s);
+    } else {
+        tpmod_view(x, "x", &s->x);
+        tpmod_parse_target(m, y, &s->y, &s->value);
+    }
+    return m;
+}
+
+static int tpmod_train(tpmod_model_t *self, mp_obj_t x, mp_obj_t y, mp_obj_t i, float *loss) {
+    tpmod_sample_t s;
+    tp_model_t *m = tpmod_parse_sample(self, x, y, i, &s);
     tp_fault_t fault;
     tpmod_hold_t hold;
     tpmod_hold(&hold);
-    int trained = tp_train_step(m, x, y, loss, &fault);
+    int trained = tp_train_step(m, &s.x, &s.y, loss, &fault);
     if (trained >= 0) {
         self->loss_sum += *loss;
         self->loss_count++;
     }
     tpmod_release(&hold);
-    if (trained < 0) {
-        tpmod_raise_fault(trained, &fault, -1);
-    }
+    tpmod_check(trained, &fault);
     return trained;
-}
-
-static int tpmod_train_sample(tpmod_model_t *self, mp_obj_t x_in, mp_obj_t y_in, float *loss) {
-    x_in = tpmod_as_buffer(x_in);
-    y_in = tpmod_as_buffer(y_in);
-    tp_model_t *m = tpmod_model_of(self);
-    tp_view_t x;
-    tp_target_t y;
-    float value;
-    tpmod_view(x_in, "x", &x);
-    tpmod_parse_target(m, y_in, &y, &value);
-    return tpmod_train(self, m, &x, &y, loss);
 }
 
 // train_step(x, y) -> loss before the update. Needs no heap: where it is locked or full, the
@@ -338,7 +440,7 @@ static int tpmod_train_sample(tpmod_model_t *self, mp_obj_t x_in, mp_obj_t y_in,
 static mp_obj_t tpmod_model_train_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
     float loss;
-    tpmod_train_sample(self, x, y, &loss);
+    tpmod_train(self, x, y, mp_const_none, &loss);
     #if TPMOD_HEAP_FLOATS
     tpmod_float_t *spare = MP_OBJ_TO_PTR(self->spare_loss);
     tpmod_float_t *result = tpmod_malloc_maybe(sizeof(*result));
@@ -354,25 +456,13 @@ static mp_obj_t tpmod_model_train_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y)
 }
 MP_DEFINE_CONST_FUN_OBJ_3(tpmod_model_train_step_obj, tpmod_model_train_step);
 
-// step(x, y) -> True trained, False skipped by the policy
-static mp_obj_t tpmod_model_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y) {
+// step(x, y, i=None) -> True trained, False skipped by the policy. With i: sample i of x and y.
+static mp_obj_t tpmod_model_step(size_t n_args, const mp_obj_t *args) {
     float loss;
-    return mp_obj_new_bool(tpmod_train_sample(MP_OBJ_TO_PTR(self_in), x, y, &loss) != 0);
+    return mp_obj_new_bool(tpmod_train(MP_OBJ_TO_PTR(args[0]), args[1], args[2],
+        n_args > 3 ? args[3] : mp_const_none, &loss));
 }
-MP_DEFINE_CONST_FUN_OBJ_3(tpmod_model_step_obj, tpmod_model_step);
-
-// step_row(xs, ys, i): the same with sample i of xs and ys
-static mp_obj_t tpmod_model_step_row(size_t n_args, const mp_obj_t *args) {
-    (void)n_args;
-    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
-    tp_model_t *m = tpmod_model_of(self);
-    tp_view_t x;
-    tp_target_t y;
-    float loss;
-    tpmod_parse_row(m, args[1], args[2], args[3], &x, &y);
-    return mp_obj_new_bool(tpmod_train(self, m, &x, &y, &loss) != 0);
-}
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_step_row_obj, 4, 4, tpmod_model_step_row);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_step_obj, 3, 4, tpmod_model_step);
 
 // The class that a target means: its index, or the place of its largest value.
 static uint32_t tpmod_true_class(const tp_target_t *y) {
@@ -384,71 +474,44 @@ static uint32_t tpmod_true_class(const tp_target_t *y) {
     for (uint32_t i = 1; i < v->count; i++) {
         bool more = v->dtype == TP_F32
             ? ((const float *)v->data)[i] > ((const float *)v->data)[best]
-            : tpmod_int_at(v, i) > tpmod_int_at(v, best);
+            : tp_view_int(v, i) > tp_view_int(v, best);
         best = more ? i : best;
     }
     return best;
 }
 
-// Add one sample to the (n, n) i32 matrix `counts` (or None), row = true class, and to `sums`,
-// three f32: loss, samples, hits.
-static mp_obj_t tpmod_test_sample(tp_model_t *m, const tp_view_t *x, const tp_target_t *y,
-    mp_obj_t counts_in, mp_obj_t sums_in) {
+// test(x, y, counts, sums, i=None): add one sample to the (n, n) i32 matrix `counts` (or None),
+// row = true class, and to `sums`, three f32: loss, samples, hits. With i: sample i of x and y.
+static mp_obj_t tpmod_model_test(size_t n_args, const mp_obj_t *args) {
+    tpmod_sample_t s;
+    tp_model_t *m = tpmod_parse_sample(MP_OBJ_TO_PTR(args[0]), args[1], args[2],
+        n_args > 5 ? args[5] : mp_const_none, &s);
     uint32_t best, n_sums, n = tp_model_outputs(m);
     int32_t *counts = NULL;
-    if (counts_in != mp_const_none) {
+    if (args[3] != mp_const_none) {
         mp_buffer_info_t b;
-        mp_get_buffer_raise(counts_in, &b, MP_BUFFER_RW);
+        mp_get_buffer_raise(args[3], &b, MP_BUFFER_RW);
         if (b.typecode != TP_I32 || b.len != (size_t)n * n * 4u) {
-            tpmod_raise(&mp_type_ValueError, "the counts need %u x %u i32", (unsigned)n,
-                (unsigned)n);
+            tpmod_raise_value("the counts need %u x %u i32", (unsigned)n, (unsigned)n);
         }
         counts = b.buf;
     }
-    float *sums = tpmod_floats(sums_in, "sums", MP_BUFFER_RW, &n_sums);
-    if (n_sums != 3) {
-        tpmod_raise(&mp_type_ValueError, "sums has %u values, expected 3", (unsigned)n_sums);
-    }
+    float *sums = tpmod_floats(args[4], "sums", MP_BUFFER_RW, &n_sums);
+    tpmod_check_count("sums", n_sums, 3);
     float loss;
     tp_fault_t fault;
-    int err = tp_evaluate(m, x, y, &loss, &best, &fault);
-    if (err < 0) {
-        tpmod_raise_fault(err, &fault, -1);
-    }
-    uint32_t truth = tpmod_true_class(y);
+    int err = tp_evaluate(m, &s.x, &s.y, &loss, &best, &fault);
+    tpmod_check(err, &fault);
+    uint32_t truth = tpmod_true_class(&s.y);
     sums[0] += loss;
     sums[1] += 1.0f;
     sums[2] += best == truth ? 1.0f : 0.0f;
     if (counts != NULL) {
         counts[truth * n + best]++;
     }
-    return MP_OBJ_NEW_SMALL_INT(best);
+    return mp_const_none;
 }
-
-// test(x, y, counts, sums) -> class index of the largest output
-static mp_obj_t tpmod_model_test(size_t n_args, const mp_obj_t *args) {
-    (void)n_args;
-    mp_obj_t x_in = tpmod_as_buffer(args[1]), y_in = tpmod_as_buffer(args[2]);
-    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(args[0]));
-    tp_view_t x;
-    tp_target_t y;
-    float value;
-    tpmod_view(x_in, "x", &x);
-    tpmod_parse_target(m, y_in, &y, &value);
-    return tpmod_test_sample(m, &x, &y, args[3], args[4]);
-}
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_test_obj, 5, 5, tpmod_model_test);
-
-// test_row(xs, ys, i, counts, sums)
-static mp_obj_t tpmod_model_test_row(size_t n_args, const mp_obj_t *args) {
-    (void)n_args;
-    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(args[0]));
-    tp_view_t x;
-    tp_target_t y;
-    tpmod_parse_row(m, args[1], args[2], args[3], &x, &y);
-    return tpmod_test_sample(m, &x, &y, args[4], args[5]);
-}
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_test_row_obj, 6, 6, tpmod_model_test_row);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_test_obj, 5, 6, tpmod_model_test);
 
 // tally() -> (sum of losses, samples) of the training steps since the last call
 static mp_obj_t tpmod_model_tally(mp_obj_t self_in) {
@@ -462,42 +525,42 @@ static mp_obj_t tpmod_model_tally(mp_obj_t self_in) {
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_tally_obj, tpmod_model_tally);
 
-// predict(x, out=None) -> out
-static mp_obj_t tpmod_model_predict(size_t n_args, const mp_obj_t *args) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
-    mp_obj_t x_in = tpmod_as_buffer(args[1]), out_in = n_args > 2 ? args[2] : mp_const_none;
-    uint32_t n = tp_model_outputs(tpmod_model_of(self)), n_out;
-    if (out_in == mp_const_none) {
-        out_in = tpmod_tensor_zeros(TP_F32, 1, &n);
-    }
-    tp_model_t *m = tpmod_model_of(self);
-    float *out = tpmod_floats(out_in, "out", MP_BUFFER_RW, &n_out);
-    if (n_out != n) {
-        tpmod_raise(&mp_type_ValueError, "out has %u values, the model has %u outputs",
-            (unsigned)n_out, (unsigned)n);
+// Forward pass; the outputs also go into the float32 buffer out, unless it is None.
+static tp_model_t *tpmod_run(mp_obj_t self_in, mp_obj_t x_in, mp_obj_t out_in) {
+    x_in = tpmod_as_buffer(x_in);
+    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    float *out = NULL;
+    if (out_in != mp_const_none) {
+        uint32_t n_out, n = tp_model_outputs(m);
+        out = tpmod_floats(out_in, "out", MP_BUFFER_RW, &n_out);
+        if (n_out != n) {
+            tpmod_raise_value("out has %u values, the model has %u outputs", (unsigned)n_out,
+                (unsigned)n);
+        }
     }
     tp_view_t x;
     tp_fault_t fault;
     tpmod_view(x_in, "x", &x);
     int err = tp_predict(m, &x, out, &fault);
-    if (err < 0) {
-        tpmod_raise_fault(err, &fault, -1);
+    tpmod_check(err, &fault);
+    return m;
+}
+
+// predict(x, out=None) -> out
+static mp_obj_t tpmod_model_predict(size_t n_args, const mp_obj_t *args) {
+    mp_obj_t out = n_args > 2 ? args[2] : mp_const_none;
+    if (out == mp_const_none) {
+        uint32_t n = tp_model_outputs(tpmod_model_of(MP_OBJ_TO_PTR(args[0])));
+        out = tpmod_tensor_zeros(TP_F32, 1, &n);
     }
-    return out_in;
+    tpmod_run(args[0], args[1], out);
+    return out;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_predict_obj, 2, 3, tpmod_model_predict);
 
 // classify(x) -> class index
 static mp_obj_t tpmod_model_classify(mp_obj_t self_in, mp_obj_t x_in) {
-    x_in = tpmod_as_buffer(x_in);
-    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    tp_view_t x;
-    tp_fault_t fault;
-    tpmod_view(x_in, "x", &x);
-    int err = tp_predict(m, &x, NULL, &fault);
-    if (err < 0) {
-        tpmod_raise_fault(err, &fault, -1);
-    }
+    tp_model_t *m = tpmod_run(self_in, x_in, mp_const_none);
     tp_target_t a = {0, {tp_layer_output(m, m->n_layers - 1u), tp_model_outputs(m), TP_F32}};
     return MP_OBJ_NEW_SMALL_INT(tpmod_true_class(&a));
 }
@@ -530,14 +593,12 @@ static mp_obj_t tpmod_model_epoch_end(mp_obj_t self_in) {
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_epoch_end_obj, tpmod_model_epoch_end);
 
 static mp_obj_t tpmod_model_reset(mp_obj_t self_in, mp_obj_t seed) {
-    if (!tpmod_is_int(seed)) {
-        tpmod_raise(&mp_type_TypeError, "seed must be an integer");
-    }
-    uint32_t new_seed = (uint32_t)mp_obj_get_int_truncated(seed);
+    uint32_t new_seed = tpmod_seed(seed);
     tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     tpmod_hold_t hold;
     tpmod_hold(&hold);
     tp_model_reset(m, new_seed);
+    tp_model_take_external(tpmod_model_of(MP_OBJ_TO_PTR(self_in)));
     tpmod_release(&hold);
     return mp_const_none;
 }
@@ -551,16 +612,14 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_reset_counters_obj, tpmod_model_reset_coun
 // optimizer() -> tuple; optimizer(tuple) changes it
 static mp_obj_t tpmod_model_optimizer(size_t n_args, const mp_obj_t *args) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
+    tp_opt_t opt;
     if (n_args == 1) {
-        tp_opt_t opt = tpmod_model_of(self)->opt;
-        return tpmod_new_optimizer(&opt);
+        opt = tpmod_model_of(self)->opt;
+        return TPMOD_NEW(&opt, tpmod_optimizer_fields);
     }
-    tp_opt_t opt = tpmod_parse_optimizer(args[1]);
+    tpmod_read_optimizer(&opt, args[1]);
     tp_fault_t fault;
-    int err = tp_set_optimizer(tpmod_model_of(self), &opt, &fault);
-    if (err < 0) {
-        tpmod_raise_fault(err, &fault, -1);
-    }
+    tpmod_check(tp_set_optimizer(tpmod_model_of(self), &opt, &fault), &fault);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_optimizer_obj, 1, 2, tpmod_model_optimizer);
@@ -568,16 +627,14 @@ MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_optimizer_obj, 1, 2, tpmod_model
 // policy() -> tuple; policy(tuple) changes it
 static mp_obj_t tpmod_model_policy(size_t n_args, const mp_obj_t *args) {
     tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
+    tp_policy_t policy;
     if (n_args == 1) {
-        tp_policy_t policy = tpmod_model_of(self)->policy;
-        return tpmod_new_policy(&policy);
+        policy = tpmod_model_of(self)->policy;
+        return TPMOD_NEW(&policy, tpmod_policy_fields);
     }
-    tp_policy_t policy = tpmod_parse_policy(args[1]);
+    tpmod_read_policy(&policy, args[1]);
     tp_fault_t fault;
-    int err = tp_set_policy(tpmod_model_of(self), &policy, &fault);
-    if (err < 0) {
-        tpmod_raise_fault(err, &fault, -1);
-    }
+    tpmod_check(tp_set_policy(tpmod_model_of(self), &policy, &fault), &fault);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_policy_obj, 1, 2, tpmod_model_policy);
@@ -585,18 +642,20 @@ MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_policy_obj, 1, 2, tpmod_model_po
 // --- Looking inside ---
 
 static mp_obj_t tpmod_new_uints(size_t n, const uint64_t *values) {
-    mp_obj_t items[12];
+    mp_obj_t items[16];
     for (size_t i = 0; i < n; i++) {
         items[i] = tpmod_new_uint64(values[i]);
     }
     return mp_obj_new_tuple(n, items);
 }
 
-// info() -> (n_layers, n_in, n_out, loss, batch, seed, n_scale, block_bytes, persist_bytes)
+// info() -> (n_layers, n_in, n_out, loss, batch, seed, n_scale, block_bytes, persist_bytes, h, w,
+// c, keep, zero_skip)
 static mp_obj_t tpmod_model_info(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    const uint64_t values[] = {m->n_layers, m->n_in, tp_model_outputs(m), m->loss, m->batch,
-        m->seed, m->n_scale, m->block_bytes, m->persist_bytes};
+    const uint64_t values[] = {m->n_layers, tp_model_inputs(m), tp_model_outputs(m), m->loss,
+        m->batch, m->seed, m->n_scale, m->block_bytes, m->persist_bytes, m->h, m->w, m->c, m->keep,
+        m->zero_skip};
     return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
@@ -606,8 +665,10 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
 static mp_obj_t tpmod_model_counters(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     tp_macs_t dense = tp_dense_macs(m);
-    const uint64_t values[] = {m->seen, m->trained, m->skipped, m->waited, m->forward_macs,
-        tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
+    // The first five stand in the head in this order.
+    uint64_t values[] = {
+        0, 0, 0, 0, 0, tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
+    memcpy(values, &m->seen, 5 * sizeof(values[0]));
     return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_counters_obj, tpmod_model_counters);
@@ -621,63 +682,68 @@ static uint32_t tpmod_layer_index(const tp_model_t *m, mp_obj_t l_in) {
     return (uint32_t)l;
 }
 
-// layer(l) -> (kind, activation, init, trainable, n_in, n_out, slope, ymax, ratio, k, k_sum,
-// backward MACs)
+// layer(l) -> the numbers of tpmod_layer_fields
 static mp_obj_t tpmod_model_layer(mp_obj_t self_in, mp_obj_t l_in) {
     tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    tp_layer_t y = *tp_model_layer(m, tpmod_layer_index(m, l_in));
-    mp_obj_t items[] = {
-        MP_OBJ_NEW_SMALL_INT(y.kind),
-        MP_OBJ_NEW_SMALL_INT(y.activation),
-        MP_OBJ_NEW_SMALL_INT(y.init),
-        MP_OBJ_NEW_SMALL_INT(y.trainable),
-        MP_OBJ_NEW_SMALL_INT(y.n_in),
-        MP_OBJ_NEW_SMALL_INT(y.n_out),
-        tpmod_new_float(y.slope),
-        tpmod_new_float(y.ymax),
-        tpmod_new_float(y.ratio),
-        mp_obj_new_int_from_uint(y.k),
-        tpmod_new_uint64(y.k_sum),
-        tpmod_new_uint64(y.macs),
-    };
-    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
+    uint32_t l = tpmod_layer_index(m, l_in);
+    tp_layer_t y = *tp_model_layer(m, l);
+    y.pad2 = (uint16_t)tp_layer_fan_in(m, l);
+    return TPMOD_NEW(&y, tpmod_layer_fields);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_layer_obj, tpmod_model_layer);
 
-// n floats at p, inside the block, as a Tensor.
-static mp_obj_t tpmod_block_tensor(tpmod_model_t *self, const tp_model_t *m, const float *p,
-    uint32_t ndim, const uint32_t *dims) {
-    uint32_t offset = (uint32_t)((const uint8_t *)p - (const uint8_t *)m);
-    return tpmod_tensor_new(self->block, offset, TP_F32, ndim, dims);
-}
-
-static mp_obj_t tpmod_model_weights(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
+// weights(l, what=0) -> Tensor of layer l: 0 its weights (filters, K), of windows (filters, height,
+// width, channels), depthwise without the last, of an external layer that trains some filters only
+// these; 1 its bias; 2 what predict() left at its output; 3 the errors that the last training step
+// kept
+static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
+    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
     tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const tp_layer_t *layer = tp_model_layer(m, l);
-    const uint32_t dims[] = {layer->n_out, layer->n_in};
-    return tpmod_block_tensor(self, m, tp_layer_weights(m, l), 2, dims);
+    uint32_t l = tpmod_layer_index(m, args[1]), n = tp_layer_fan_in(m, l);
+    mp_int_t what = n_args > 2 ? mp_obj_get_int(args[2]) : 0;
+    const tp_layer_t *t = tp_model_layer(m, l);
+    if (what < 2) {
+        const float *p = what == 0 ? tp_layer_weights(m, l) : tp_layer_bias(m, l);
+        if (p == NULL) {
+            tpmod_raise_value("this layer has no weights here");
+        }
+        uint32_t dims[] = {t->c, t->kernel_h, t->kernel_w, 0}, ndim = 1;
+        if (what == 0) {
+            bool some = (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0;
+            dims[0] = some ? t->rows : t->c;
+            ndim = t->kind == TP_LAYER_CONV ? 4 : 3;
+        }
+        if (what == 0 && t->kind == TP_LAYER_DENSE) {
+            dims[1] = n;
+            ndim = 2;
+        } else if (what == 0) {
+            dims[3] = n / (dims[1] * dims[2]);
+        }
+        mp_obj_t owner = self->block;
+        uintptr_t at = (uintptr_t)p - (uintptr_t)m;
+        if (at >= m->block_bytes) {
+            mp_buffer_info_t b;
+            owner = self->external;
+            mp_get_buffer_raise(owner, &b, MP_BUFFER_READ);
+            at = (uintptr_t)p - (uintptr_t)b.buf;
+        }
+        return tpmod_tensor_new(owner, (uint32_t)at, TP_F32, ndim, dims);
+    }
+    const uint32_t dims[] = {t->h, t->w, t->c}, bytes = 4u * t->h * t->w * t->c;
+    uint32_t at = what == 2 ? t->off_act : t->off_d;
+    bool taken = what != 2 && !m->keep;
+    for (uint32_t q = l + 1u; q < m->n_layers && what == 2; q++) {
+        const tp_layer_t *y = tp_model_layer(m, q);
+        taken = taken || (y->off_act < at + bytes && at < y->off_act + 4u * y->h * y->w * y->c);
+    }
+    if (taken || at == 0) {
+        tpmod_raise_value(at == 0 ? "no layer up to this one trains"
+                                  : "its memory is shared: make the model with keep=True");
+    }
+    bool vector = t->h == 1 && t->w == 1;
+    return tpmod_tensor_new(self->block, at, TP_F32, vector ? 1 : 3, vector ? dims + 2 : dims);
 }
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_weights_obj, tpmod_model_weights);
-
-static mp_obj_t tpmod_model_bias(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const uint32_t n = tp_model_layer(m, l)->n_out;
-    return tpmod_block_tensor(self, m, tp_layer_bias(m, l), 1, &n);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_bias_obj, tpmod_model_bias);
-
-static mp_obj_t tpmod_model_output(mp_obj_t self_in, mp_obj_t l_in) {
-    tpmod_model_t *self = MP_OBJ_TO_PTR(self_in);
-    tp_model_t *m = tpmod_model_of(self);
-    uint32_t l = tpmod_layer_index(m, l_in);
-    const uint32_t n = tp_model_layer(m, l)->n_out;
-    return tpmod_block_tensor(self, m, tp_layer_output(m, l), 1, &n);
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_output_obj, tpmod_model_output);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_weights_obj, 2, 3, tpmod_model_weights);
 
 // scale() -> Tensor (2, n): input scale and offset; None where the model has none
 static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
@@ -687,8 +753,8 @@ static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
         return mp_const_none;
     }
     const uint32_t dims[] = {2, m->n_scale};
-    const float *scale = (const float *)((const uint8_t *)m + m->off_scale);
-    return tpmod_block_tensor(self, m, scale, 2, dims);
+    uint32_t at = sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t);
+    return tpmod_tensor_new(self->block, at, TP_F32, 2, dims);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_scale_obj, tpmod_model_scale);
 
@@ -699,6 +765,8 @@ static void tpmod_model_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
     }
     if (attr == MP_QSTR_block) {
         dest[0] = self->block;
+    } else if (attr == MP_QSTR_external) {
+        dest[0] = self->external;
     } else {
         dest[1] = MP_OBJ_SENTINEL; // look among the methods
     }

@@ -26,7 +26,7 @@ static uint32_t tpmod_count(const uint32_t *dims, uint32_t ndim) {
     for (uint32_t i = 0; i < ndim; i++) {
         count *= dims[i];
         if (count > 0x7fffffffu) {
-            tpmod_raise(&mp_type_ValueError, "a tensor has at most 2147483647 elements");
+            tpmod_raise_value("a tensor has at most 2147483647 elements");
         }
     }
     return (uint32_t)count;
@@ -47,7 +47,7 @@ mp_obj_t tpmod_tensor_new(mp_obj_t owner, uint32_t offset, uint8_t dtype, uint32
 mp_obj_t tpmod_tensor_zeros(uint8_t dtype, uint32_t ndim, const uint32_t *dims) {
     uint64_t bytes = (uint64_t)tpmod_count(dims, ndim) * tpmod_dtype_bytes(dtype);
     if (bytes > 0x7fffffffu) {
-        tpmod_raise(&mp_type_ValueError, "a tensor has at most 2147483647 bytes");
+        tpmod_raise_value("a tensor has at most 2147483647 bytes");
     }
     void *data = m_malloc((size_t)bytes + (bytes == 0));
     memset(data, 0, (size_t)bytes);
@@ -63,15 +63,14 @@ static uint32_t tpmod_parse_shape(mp_obj_t shape, uint32_t *dims, const uint32_t
         mp_obj_get_array(shape, &n, &items);
     }
     if (n < 1 || n > TPMOD_MAX_DIMS) {
-        tpmod_raise(&mp_type_ValueError, "shape has %u dimensions, allowed 1..%u", (unsigned)n,
-            TPMOD_MAX_DIMS);
+        tpmod_raise_value("shape has %u dimensions, allowed 1..%u", (unsigned)n, TPMOD_MAX_DIMS);
     }
     int open = -1;
     for (uint32_t i = 0; i < n; i++) {
-        int32_t d = tpmod_int_in(items[i], "dimension", -1, total != NULL ? -1 : 0, 0x7fffffff);
+        int32_t d = tpmod_int_in(items[i], "dimension", NULL, total != NULL ? -1 : 0, 0x7fffffff);
         if (d < 0) {
             if (open >= 0) {
-                tpmod_raise(&mp_type_ValueError, "only one dimension can be -1");
+                tpmod_raise_value("only one dimension can be -1");
             }
             open = (int)i;
             d = 1;
@@ -83,22 +82,6 @@ static uint32_t tpmod_parse_shape(mp_obj_t shape, uint32_t *dims, const uint32_t
         dims[open] = rest == 0 ? 0 : *total / rest;
     }
     return (uint32_t)n;
-}
-
-static uint8_t tpmod_parse_dtype(mp_obj_t name) {
-    static const uint8_t all[] = {TP_F32, TP_I32, TP_I16, TP_I8, TP_U8};
-    const char *s = mp_obj_str_get_str(name);
-    for (size_t i = 0; i < MP_ARRAY_SIZE(all); i++) {
-        const char *known = tpmod_dtype_name(all[i]);
-        size_t j = 0;
-        while (s[j] != '\0' && s[j] == known[j]) {
-            j++;
-        }
-        if (s[j] == known[j]) {
-            return all[i];
-        }
-    }
-    tpmod_raise(&mp_type_ValueError, "dtype '%s' is not known: f32, i32, i16, i8, u8", s);
 }
 
 // Tensor(shape, dtype=None, buffer=None, offset=0)
@@ -131,14 +114,14 @@ static mp_obj_t tpmod_tensor_make_new(const mp_obj_type_t *type, size_t n_args, 
         uint32_t ndim = tpmod_parse_shape(shape, dims, NULL);
         return tpmod_tensor_zeros(dtype, ndim, dims);
     }
-    uint32_t offset = (uint32_t)tpmod_int_in(v[ARG_offset].u_obj, "offset", -1, 0, 0x7fffffff);
+    uint32_t offset = (uint32_t)tpmod_int_in(v[ARG_offset].u_obj, "offset", NULL, 0, 0x7fffffff);
     mp_buffer_info_t b;
     mp_get_buffer_raise(buffer, &b, MP_BUFFER_READ);
     if (dtype_in == mp_const_none) {
         dtype = tpmod_dtype_of(b.typecode);
         if (dtype == 0) {
-            tpmod_raise(&mp_type_ValueError,
-                "buffer of type '%c': say which dtype its bytes have (f32, i32, i16, i8, u8)",
+            tpmod_raise_value("buffer of type '%c': say which dtype its bytes have (f32, i32, "
+                              "i16, i8, u8)",
                 b.typecode);
         }
     }
@@ -152,13 +135,13 @@ static mp_obj_t tpmod_tensor_make_new(const mp_obj_type_t *type, size_t n_args, 
     }
     uint32_t count = tpmod_count(dims, ndim);
     if (count > room) {
-        tpmod_raise(&mp_type_ValueError,
-            "the shape has %u elements of %u bytes, the buffer %u bytes after offset %u",
+        tpmod_raise_value("the shape has %u elements of %u bytes, the buffer %u bytes after "
+                          "offset %u",
             (unsigned)count, (unsigned)bytes, (unsigned)rest, (unsigned)offset);
     }
     if ((((uintptr_t)b.buf + offset) & (bytes - 1u)) != 0) {
-        tpmod_raise(&mp_type_ValueError, "offset %u: %s must start at a multiple of %u bytes",
-            (unsigned)offset, tpmod_dtype_name(dtype), (unsigned)bytes);
+        tpmod_raise_value("offset %u: %s must start at a multiple of %u bytes", (unsigned)offset,
+            tpmod_dtype_name(dtype), (unsigned)bytes);
     }
     return tpmod_tensor_new(buffer, offset, dtype, ndim, dims);
 }
@@ -169,17 +152,16 @@ static mp_obj_t tpmod_tensor_make_new(const mp_obj_type_t *type, size_t n_args, 
 static void *tpmod_tensor_data(const tpmod_tensor_t *t, mp_uint_t flags) {
     mp_buffer_info_t b;
     if (!mp_get_buffer(t->owner, &b, flags)) {
-        tpmod_raise(&mp_type_ValueError, "the buffer of this tensor cannot be written to");
+        tpmod_raise_value("the buffer of this tensor cannot be written to");
     }
     uint32_t bytes = tpmod_dtype_bytes(t->dtype);
     uint64_t need = (uint64_t)t->count * bytes + t->offset;
     if (b.len < need) {
-        tpmod_raise(&mp_type_ValueError,
-            "the buffer of this tensor shrank to %u bytes, it needs %u", (unsigned)b.len,
-            (unsigned)need);
+        tpmod_raise_value("the buffer of this tensor shrank to %u bytes, it needs %u",
+            (unsigned)b.len, (unsigned)need);
     }
     if ((((uintptr_t)b.buf + t->offset) & (bytes - 1u)) != 0) {
-        tpmod_raise(&mp_type_ValueError, "the buffer of this tensor moved to an odd address");
+        tpmod_raise_value("the buffer of this tensor moved to an odd address");
     }
     return (uint8_t *)b.buf + t->offset;
 }
@@ -216,7 +198,7 @@ static tpmod_tensor_t tpmod_tensor_part(const tpmod_tensor_t *self, mp_obj_t ind
         if (i == 0 && n == 1 && tpmod_is_slice(items[i])) {
             const mp_obj_slice_t *s = MP_OBJ_TO_PTR(items[i]);
             if (s->step != mp_const_none && s->step != MP_OBJ_NEW_SMALL_INT(1)) {
-                tpmod_raise(&mp_type_ValueError, "the step of a tensor's slice must be 1");
+                tpmod_raise_value("the step of a tensor's slice must be 1");
             }
             mp_int_t end = (mp_int_t)length;
             mp_int_t start = s->start == mp_const_none ? 0 : mp_obj_get_int(s->start);
@@ -283,7 +265,7 @@ static tpmod_number_t tpmod_parse_number(uint8_t dtype, mp_obj_t value) {
     if (dtype == TP_F32) {
         v.f = tpmod_float(value);
     } else {
-        v.i = tpmod_int_in(value, tpmod_dtype_name(dtype), -1, tpmod_lowest(dtype),
+        v.i = tpmod_int_in(value, tpmod_dtype_name(dtype), NULL, tpmod_lowest(dtype),
             tpmod_highest(dtype));
     }
     return v;
@@ -327,8 +309,8 @@ static void tpmod_tensor_set_view(const tpmod_tensor_t *t, mp_obj_t source) {
     tp_view_t v;
     tpmod_view(source, "source", &v);
     if (v.count != t->count) {
-        tpmod_raise(&mp_type_ValueError, "source has %u elements, the tensor %u",
-            (unsigned)v.count, (unsigned)t->count);
+        tpmod_raise_value("source has %u elements, the tensor %u", (unsigned)v.count,
+            (unsigned)t->count);
     }
     void *data = tpmod_tensor_data(t, MP_BUFFER_WRITE);
     if (v.dtype == t->dtype) {
@@ -343,8 +325,8 @@ static void tpmod_tensor_set_view(const tpmod_tensor_t *t, mp_obj_t source) {
     const float *x = v.data;
     for (uint32_t i = 0; v.dtype == TP_F32 && i < v.count; i++) {
         if (x[i] != x[i]) {
-            tpmod_raise(&mp_type_ValueError, "source[%u] is nan: %s has no such number",
-                (unsigned)i, tpmod_dtype_name(t->dtype));
+            tpmod_raise_value("source[%u] is nan: %s has no such number", (unsigned)i,
+                tpmod_dtype_name(t->dtype));
         }
     }
     int32_t lo = tpmod_lowest(t->dtype), hi = tpmod_highest(t->dtype);
@@ -353,7 +335,7 @@ static void tpmod_tensor_set_view(const tpmod_tensor_t *t, mp_obj_t source) {
         if (v.dtype == TP_F32) {
             q = tpmod_round(x[i], lo, hi);
         } else {
-            q = tpmod_int_at(&v, i);
+            q = tp_view_int(&v, i);
             q = q < lo ? lo : q > hi ? hi : q;
         }
         tpmod_put_int(t->dtype, data, i, q);
@@ -368,7 +350,7 @@ static void tpmod_tensor_set_list(const tpmod_tensor_t *t, mp_obj_t list) {
         mp_obj_t *items = NULL;
         mp_obj_get_array(list, &n, &items);
         if (n != t->count) {
-            tpmod_raise(&mp_type_ValueError, "source has %u elements, the tensor %u", (unsigned)n,
+            tpmod_raise_value("source has %u elements, the tensor %u", (unsigned)n,
                 (unsigned)t->count);
         }
         if (n == 0) {
@@ -443,8 +425,8 @@ static mp_obj_t tpmod_tensor_reshape(mp_obj_t self_in, mp_obj_t shape) {
     uint32_t ndim = tpmod_parse_shape(shape, dims, &self->count);
     uint32_t count = tpmod_count(dims, ndim);
     if (count != self->count) {
-        tpmod_raise(&mp_type_ValueError, "the new shape has %u elements, the tensor %u",
-            (unsigned)count, (unsigned)self->count);
+        tpmod_raise_value("the new shape has %u elements, the tensor %u", (unsigned)count,
+            (unsigned)self->count);
     }
     return tpmod_tensor_new(self->owner, self->offset, self->dtype, ndim, dims);
 }
@@ -534,7 +516,7 @@ static void tpmod_tensor_print(const mp_print_t *print, mp_obj_t self_in, mp_pri
         if (self->dtype == TP_F32) {
             mp_printf(print, "%s%.6g", comma, (double)((const float *)v.data)[i]);
         } else {
-            mp_printf(print, "%s%d", comma, (int)tpmod_int_at(&v, i));
+            mp_printf(print, "%s%d", comma, (int)tp_view_int(&v, i));
         }
     }
     mp_printf(print, self->count > TPMOD_PRINT_MAX ? ", ...])" : "])");

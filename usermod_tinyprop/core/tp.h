@@ -7,7 +7,11 @@
 //
 // Letters used everywhere: I inputs and O outputs of a layer, n a count of elements,
 // l a layer (1..L), a activation, z pre-activation, d (delta) the loss gradient dLoss/dz.
-// Matrices are row-major; a weight matrix W is (O, I).
+// Matrices are row-major; a weight matrix W is (O, I). A map is (H, W, C), channels fastest; a
+// vector is a map of height and width 1.
+//
+// A network is a list of rows, one for each layer that computes something. A row takes the
+// output of the row before it, or of any other one before it, so a network may branch.
 //
 // Numerics (DESIGN.md, "Numerics", is the full definition): IEEE single, round to nearest, no
 // fused multiply-add. Every sum over elements uses four lanes: lane j adds the elements with
@@ -45,10 +49,20 @@ typedef struct {
 } tp_fault_t;
 
 enum tp_dtype { TP_F32 = 'f', TP_I32 = 'i', TP_I16 = 'h', TP_I8 = 'b', TP_U8 = 'B' };
-enum tp_layer_kind { TP_LAYER_DENSE = 1 };
+enum tp_layer_kind {
+    TP_LAYER_DENSE = 1, // z = W x + b, x the whole map before it
+    TP_LAYER_CONV,      // z[p] = W patch(p) + b at every place p
+    TP_LAYER_DEPTHWISE, // the same for every channel on its own
+    TP_LAYER_MAX_POOL,
+    TP_LAYER_AVERAGE_POOL, // of what lies inside the map
+    TP_LAYER_ADD,          // of two maps of the same shape
+    TP_LAYER_DROPOUT,      // while training: x / (1 - rate) or, with probability rate, 0
+    TP_LAYER_KINDS
+};
 enum tp_activation { TP_LINEAR = 0, TP_RELU, TP_LEAKY_RELU, TP_SIGMOID, TP_TANH };
 enum tp_loss { TP_SOFTMAX_CROSS_ENTROPY = 0, TP_MEAN_SQUARED_ERROR };
-enum tp_init { TP_INIT_AUTO = 0, TP_INIT_HE, TP_INIT_GLOROT, TP_INIT_ZEROS };
+enum tp_init { TP_INIT_AUTO = 0, TP_INIT_HE, TP_INIT_GLOROT, TP_INIT_ZEROS, TP_INIT_ONES };
+enum tp_select { TP_SELECT_ELEMENTS = 0, TP_SELECT_CHANNELS };
 enum tp_trainable { TP_TRAIN_NONE = 0, TP_TRAIN_BIAS, TP_TRAIN_ALL };
 enum tp_optimizer { TP_SGD = 0, TP_ADAM };
 enum tp_rows { TP_ROWS_LAZY = 0, TP_ROWS_EXACT };
@@ -110,22 +124,38 @@ typedef struct {
     uint8_t pad[3];
 } tp_policy_t;
 
+// One row of the network. For every kind: kind, activation, slope, source. Zeros mean: not used,
+// or the usual. A patch is what a window covers, (kernel_h, kernel_w, channels), zeros where it
+// hangs over the edge; a filter has K weights, one for each value of its patch.
+#define TP_FROM_INPUT 255
 typedef struct {
     uint8_t kind;       // enum tp_layer_kind
     uint8_t activation; // enum tp_activation
     uint8_t init;       // enum tp_init; AUTO: He for (leaky) ReLU, else Glorot; both uniform
     uint8_t trainable;  // enum tp_trainable
-    uint32_t units;     // O, 1..TP_MAX_UNITS
-    float slope;        // leaky ReLU: slope below 0, 0 <= slope < 1
+    uint32_t units; // Dense: O; conv: filters; depthwise: filters per channel; 1..TP_MAX_UNITS
+    float slope; // leaky ReLU: slope below 0; dropout: rate; 0 <= slope < 1
+    uint8_t kernel_h, kernel_w; // window, 1..255; pooling: 0 = the whole map
+    uint8_t stride_h, stride_w; // 1..255; 0 counts as 1
+    uint8_t
+        same; // 1: ceil(size / stride) places, zeros around the map; 0: (size - kernel) / stride + 1
+    uint8_t select; // enum tp_select: what a policy keeps of this layer
+    uint8_t source; // 0: the row before it; r: the output of row r - 1; or TP_FROM_INPUT
+    uint8_t other; // add: the second map, as source
+    uint16_t rows; // train only the first so many filters; 0 = all
+    uint8_t external; // its W and b lie outside the block (tp_model_external), but what trains
+    uint8_t pad;
 } tp_layer_spec_t;
 
 // What the user asked for; only read while planning and initialising.
 typedef struct {
-    uint32_t n_in; // elements of one input, 1..TP_MAX_UNITS
+    uint32_t h, w, c; // shape of one input, a vector is 1, 1, n; at most TP_MAX_MAP elements
     uint32_t n_layers;
     const tp_layer_spec_t *layers;
-    uint8_t loss;    // enum tp_loss
-    uint32_t batch;  // samples per update, 1..65535; 1 = update in place, no gradient buffer
+    uint8_t loss; // enum tp_loss
+    uint8_t keep; // 1: no activation or d shares memory with another, to look at them
+    uint8_t zero_skip; // zero inputs are skipped up to this share of non-zero ones; 0 = never
+    uint32_t batch; // samples per update, 1..65535; 1 = update in place, no gradient buffer
     uint32_t seed;
     // Integer inputs q become x = q * scale[i % n_scale] + offset[i % n_scale]; float32 inputs
     // are taken as they are. n_scale divides n_in; 0 = scale 1, offset 0.
@@ -135,56 +165,73 @@ typedef struct {
     tp_policy_t policy;
 } tp_spec_t;
 
-// Where the bytes of a model go. total = the sum of the rest.
+// Where the bytes of a model go. total = the sum of the rest but for external.
 typedef struct {
     uint32_t total;
-    uint32_t persist;     // bytes of the prefix that a checkpoint holds
-    uint32_t header;      // header, layer table, input scale
-    uint32_t parameters;  // W and b
-    uint32_t optimizer;   // momentum, Adam moments
-    uint32_t gradients;   // 0 at batch 1
-    uint32_t activations; // input and all layer outputs (d takes the place of a)
-    uint32_t scratch;     // next d or selection keys; index of non-zero inputs
+    uint32_t persist; // bytes of the prefix that a checkpoint holds
+    uint32_t header; // header, layer table, input scale
+    uint32_t parameters; // W and b
+    uint32_t optimizer; // momentum, Adam moments
+    uint32_t gradients; // 0 at batch 1
+    uint32_t activations; // input, layer outputs and their d, as far as they live at once
+    uint32_t scratch; // one patch, its d, index of its non-zero values; sums over a map
+    uint32_t external; // bytes of parameters outside the block, those that train among them
 } tp_plan_t;
 
 // One row of the layer table. Offsets count bytes from the start of the block; 0 = absent.
 typedef struct {
     uint8_t kind, activation, init, trainable;
-    uint16_t n_in, n_out;
+    uint8_t source, other; // 0: the model's input, r: the output of row r - 1
+    uint8_t kernel_h, kernel_w, stride_h, stride_w, same, select;
+    uint8_t flags; // TP_ROW_*
+    uint8_t pad;
+    uint16_t rows; // filters that train
+    uint16_t h, w, c; // output
+    uint16_t pad2;
     float slope;
-    uint32_t off_w;   // W (O, I), then b (O)
-    uint32_t off_m;   // momentum or first moment, shape of W then b
-    uint32_t off_v;   // second moment
-    uint32_t off_g;   // gradient sum of the mini-batch, W then b, then one flag byte a row
-    uint32_t off_act; // a (O); after a training step the selected d (O)
-    float ymax;       // policy state
-    float ratio;      // S of the last trained sample
-    uint32_t k;       // rows kept of the last trained sample
-    uint64_t k_sum;   // rows kept, all trained samples
-    uint64_t macs;    // backward multiply-accumulates executed
+    uint32_t off_w; // W (c, K), then b (c); of an external row W (rows, K), b if it trains
+    uint32_t off_m; // momentum or first moment, W (rows, K) then b (c)
+    uint32_t off_v; // second moment
+    uint32_t off_g; // gradient sum of the mini-batch, W then b, then one flag byte a filter
+    uint32_t off_act; // a (h, w, c)
+    uint32_t off_d; // d (h, w, c)
+    float ymax; // policy state
+    float ratio; // S of the last trained sample
+    uint32_t k; // values of d kept of the last trained sample
+    uint64_t k_sum; // values kept, all trained samples
+    uint64_t macs; // backward multiply-accumulates executed
 } tp_layer_t;
 
-// The head of a block; the layer table follows it.
+enum {
+    TP_ROW_WANTS_D = 1, // this row or one before it trains
+    TP_ROW_FIRST_SOURCE = 2, // backward: the first row to add to d of its source
+    TP_ROW_LAST_SOURCE = 4, // backward: the last one
+    TP_ROW_FIRST_OTHER = 8,
+    TP_ROW_LAST_OTHER = 16,
+    TP_ROW_EXTERNAL = 32,
+};
+
+// The head of a block; the layer table follows it, then the input scale.
 typedef struct {
     uint32_t magic;
     uint32_t block_bytes, persist_bytes;
-    uint8_t n_layers, loss;
-    uint16_t n_in;
+    uint8_t n_layers, loss, keep, zero_skip;
     uint16_t batch, n_scale;
-    uint32_t off_scale;   // scale (n_scale), then offset (n_scale)
-    uint32_t off_input;   // a_0 (n_in)
-    uint32_t off_scratch; // floats: d of the layer before, or selection keys
-    uint32_t off_index;   // uint16: columns with a non-zero input, grouped by lane
+    uint16_t h, w, c; // shape of one input
+    uint16_t index; // columns with a non-zero input, grouped by lane: room for so many
+    uint32_t off_input; // a_0 (h, w, c)
+    uint32_t off_scratch; // index (uint16), then floats
+    uint32_t dropout_key; // of the sample that trains; 0: no dropout
     uint32_t seed;
     uint32_t rng[4];
     tp_opt_t opt;
     float beta1_t, beta2_t; // beta^t
     tp_policy_t policy;
     uint32_t batch_seen, batch_trained, skips_in_row;
-    uint64_t seen;    // samples offered for training
+    uint64_t seen; // samples offered for training
     uint64_t trained; // of these: backward pass done
     uint64_t skipped; // forward pass only
-    uint64_t waited;  // not even a forward pass (back-off)
+    uint64_t waited; // not even a forward pass (back-off)
     uint64_t forward_macs;
     uint64_t policy_macs; // backward, as if zeros were not skipped
 } tp_model_t;
@@ -220,10 +267,26 @@ int tp_model_check(void *block, size_t bytes);
 tp_model_t *tp_model_get(void *block, size_t bytes);
 
 tp_layer_t *tp_model_layer(tp_model_t *m, uint32_t l);
-float *tp_layer_weights(tp_model_t *m, uint32_t l); // W (O, I)
-float *tp_layer_bias(tp_model_t *m, uint32_t l);    // b (O)
-float *tp_layer_output(tp_model_t *m, uint32_t l);  // a (O)
+// W (c, K) and K of a row; NULL where it has none, or where they lie outside and are not known.
+// Of an external row that trains some filters: W (rows, K), those in the block.
+float *tp_layer_weights(tp_model_t *m, uint32_t l);
+float *tp_layer_bias(tp_model_t *m, uint32_t l); // b (c)
+// Where an external row has all its W, then b; NULL where that is not known.
+const float *tp_layer_external(tp_model_t *m, uint32_t l);
+uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l);
+// a (h, w, c) after tp_predict, d after a training step; of a model that was not made with `keep`,
+// rows behind may have taken their memory since.
+float *tp_layer_output(tp_model_t *m, uint32_t l);
+float *tp_layer_delta(tp_model_t *m, uint32_t l); // NULL where none is needed
+uint32_t tp_model_inputs(const tp_model_t *m);
 uint32_t tp_model_outputs(const tp_model_t *m);
+
+// Tell where the parameters of external rows are, W then b, row after row, at a multiple of 4.
+// To be told again before each use of the model if they or the block may have moved; not kept in
+// checkpoints. TP_ERR_BLOCK where bytes is too small.
+int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fault_t *fault);
+// Copy what trains of external rows into the block, where it is 0 at first: their start values.
+void tp_model_take_external(tp_model_t *m);
 
 // Draw all weights anew, forget optimiser state, policy state and counters.
 void tp_model_reset(tp_model_t *m, uint32_t seed);
@@ -310,6 +373,9 @@ float tp_sigmoidf(float x);
 
 bool tp_isfinite(float x);
 
+// Element i of a view of integers.
+int32_t tp_view_int(const tp_view_t *v, uint32_t i);
+
 // out[i] = view[i] as float32, integer types scaled. TP_ERR_NONFINITE, TP_ERR_DTYPE.
 int tp_convert(float *out, const tp_view_t *view, const float *scale, const float *offset,
     uint32_t n_scale, uint32_t *bad);
@@ -322,8 +388,8 @@ void tp_activate_backward(float *d, const float *a, size_t n, uint8_t activation
 // max may be NULL.
 float tp_softmax(float *z, size_t n, float *max);
 
-// Keep the k largest |d| (ties: lowest index), set the others to 0. keys: n uint32 of scratch.
-// Returns the number of non-zero d left.
-uint32_t tp_topk(float *d, size_t n, uint32_t k, uint32_t *keys);
+// Keep the k largest |d| (ties: lowest index), set the others to 0. Returns the number of non-zero
+// d left. O(n), no scratch.
+uint32_t tp_topk(float *d, size_t n, uint32_t k);
 
 #endif

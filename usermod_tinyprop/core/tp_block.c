@@ -5,7 +5,7 @@
 
 // The layout of a block is the same on every core: these fail to compile where it is not.
 typedef char tp_head_is_208_bytes[sizeof(tp_model_t) == 208 ? 1 : -1];
-typedef char tp_layer_is_64_bytes[sizeof(tp_layer_t) == 64 ? 1 : -1];
+typedef char tp_layer_is_80_bytes[sizeof(tp_layer_t) == 80 ? 1 : -1];
 
 int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *fault) {
     tp_plan_t plan;
@@ -25,29 +25,19 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
     m->magic = TP_MAGIC;
     m->n_layers = (uint8_t)spec->n_layers;
     m->loss = spec->loss;
-    m->n_in = (uint16_t)spec->n_in;
+    m->keep = spec->keep;
+    m->zero_skip = spec->zero_skip;
+    m->h = (uint16_t)spec->h;
+    m->w = (uint16_t)spec->w;
+    m->c = (uint16_t)spec->c;
     m->batch = (uint16_t)spec->batch;
     m->n_scale = (uint16_t)spec->n_scale;
     m->opt = spec->opt;
     m->policy = spec->policy;
-    tp_layer_t *table = tp_table(m);
-    uint32_t n_in = spec->n_in;
-    for (uint32_t l = 0; l < spec->n_layers; l++) {
-        const tp_layer_spec_t *s = &spec->layers[l];
-        table[l].kind = s->kind;
-        table[l].activation = s->activation;
-        table[l].init = s->init;
-        table[l].trainable = s->trainable;
-        table[l].slope = s->slope;
-        table[l].n_in = (uint16_t)n_in;
-        table[l].n_out = (uint16_t)s->units;
-        n_in = s->units;
-    }
-    tp_layout(spec, &plan, m, table, NULL);
+    tp_layout(spec, &plan, m, tp_table(m), NULL);
     if (spec->n_scale != 0) {
-        float *scale = tp_at(m, m->off_scale);
-        memcpy(scale, spec->scale, spec->n_scale * 4u);
-        memcpy(scale + spec->n_scale, spec->offset, spec->n_scale * 4u);
+        memcpy(tp_scale(m), spec->scale, spec->n_scale * 4u);
+        memcpy(tp_scale(m) + spec->n_scale, spec->offset, spec->n_scale * 4u);
     }
     tp_model_reset(m, spec->seed);
     return TP_OK;
@@ -62,6 +52,35 @@ static bool tp_all_finite(const float *x, size_t n) {
     return true;
 }
 
+// The wish that a row of the table came from.
+static tp_layer_spec_t tp_spec_of(const tp_model_t *m, uint32_t l) {
+    const tp_layer_t *t = (const tp_layer_t *)(m + 1) + l;
+    tp_layer_spec_t s;
+    memset(&s, 0, sizeof(s));
+    s.kind = t->kind;
+    s.activation = t->activation;
+    s.init = t->init;
+    s.trainable = t->trainable;
+    s.units = t->c;
+    if (t->kind == TP_LAYER_DEPTHWISE) {
+        // A damaged row may name a source that does not exist; the check of the plan sees it.
+        uint32_t channels = t->source <= l ? tp_map_shape(m, t->source).c : 0;
+        s.units = channels != 0 ? t->c / channels : 0;
+    }
+    s.slope = t->slope;
+    s.kernel_h = t->kernel_h;
+    s.kernel_w = t->kernel_w;
+    s.stride_h = t->stride_h;
+    s.stride_w = t->stride_w;
+    s.same = t->same;
+    s.select = t->select;
+    s.source = t->source != 0 ? t->source : TP_FROM_INPUT;
+    s.other = t->other != 0 ? t->other : TP_FROM_INPUT;
+    s.rows = t->rows;
+    s.external = (t->flags & TP_ROW_EXTERNAL) != 0;
+    return s;
+}
+
 int tp_model_check(void *block, size_t bytes) {
     tp_model_t *m = tp_model_get(block, bytes);
     if (m == NULL) {
@@ -72,32 +91,28 @@ int tp_model_check(void *block, size_t bytes) {
     }
     tp_layer_spec_t layers[TP_MAX_LAYERS];
     tp_layer_t *table = tp_table(m);
-    uint32_t n_in = m->n_in;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &table[l];
-        layers[l] =
-            (tp_layer_spec_t){t->kind, t->activation, t->init, t->trainable, t->n_out, t->slope};
-        if (t->n_in != n_in || !(t->ymax >= 0.0f) || !tp_isfinite(t->ymax)) {
+        layers[l] = tp_spec_of(m, l);
+        if (!(t->ymax >= 0.0f) || !tp_isfinite(t->ymax)) {
             return TP_ERR_FORMAT;
         }
-        n_in = t->n_out;
     }
-    tp_spec_t spec = {m->n_in, m->n_layers, layers, m->loss, m->batch, m->seed, 0, NULL, NULL,
-        m->opt, m->policy};
+    tp_spec_t spec = {m->h, m->w, m->c, m->n_layers, layers, m->loss, m->keep, m->zero_skip,
+        m->batch, m->seed, 0, NULL, NULL, m->opt, m->policy};
     tp_plan_t plan;
     // The scale vectors lie inside the block: first check that they can.
-    uint32_t fixed = (uint32_t)(sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t));
-    if ((uint64_t)fixed + m->n_scale * 8u > m->block_bytes ||
-        (m->n_scale != 0 && m->off_scale != fixed)) {
+    uint32_t fixed = tp_scale_offset(m);
+    if ((uint64_t)fixed + m->n_scale * 8u > m->block_bytes) {
         return TP_ERR_FORMAT;
     }
     spec.n_scale = m->n_scale;
-    spec.scale = tp_at(m, m->off_scale);
+    spec.scale = tp_scale(m);
     spec.offset = spec.scale + m->n_scale;
     if (tp_plan(&spec, &plan, NULL) != TP_OK) {
         return TP_ERR_FORMAT;
     }
-    // Lay out in place and look whether that changed anything: a second table would take 2 kB of
+    // Lay out in place and look whether that changed anything: a second table would take 3 kB of
     // a small stack.
     uint32_t before = tp_crc32(0, m, fixed);
     if (plan.total != m->block_bytes) {
@@ -111,11 +126,12 @@ int tp_model_check(void *block, size_t bytes) {
         !tp_within(m->beta1_t, 0.0f, 1.0f) || !tp_within(m->beta2_t, 0.0f, 1.0f)) {
         return TP_ERR_FORMAT;
     }
-    if (!tp_all_finite(tp_at(m, table[0].off_w), (plan.parameters + plan.optimizer) / 4u)) {
+    const float *first = tp_at(m, fixed + m->n_scale * 8u);
+    if (!tp_all_finite(first, (plan.parameters + plan.optimizer) / 4u)) {
         return TP_ERR_FORMAT;
     }
     for (uint32_t l = 0; l < m->n_layers; l++) {
-        size_t n = ((size_t)table[l].n_in + 1u) * table[l].n_out;
+        size_t n = (size_t)tp_layer_fan_in(m, l) * table[l].rows + table[l].c;
         const float *v = tp_at(m, table[l].off_v);
         for (size_t i = 0; i < n && table[l].off_v != 0; i++) {
             if (v[i] < 0.0f) {

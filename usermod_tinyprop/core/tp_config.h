@@ -2,8 +2,9 @@
 #ifndef TP_CONFIG_H
 #define TP_CONFIG_H
 
-// Units of a layer and elements of an input: column indices are 16 bits wide.
+// Units of a layer and weights of a unit: column indices are 16 bits wide.
 #define TP_MAX_UNITS 65535u
+#define TP_MAX_MAP 4194304u // elements of one input or layer output
 #define TP_MAX_LAYERS 32u
 
 // A block starts at a multiple of this (64-bit counters in its head).

@@ -43,14 +43,14 @@ static uint32_t tp_get32(const uint8_t *p) {
 }
 
 void tp_file_head(const tp_model_t *m, uint8_t head[TP_FILE_HEAD]) {
-    memcpy(head, "TPM1\1\0\0\0", 8);
+    memcpy(head, "TPM1\2\0\0\0", 8);
     tp_put32(head + 8, m->persist_bytes);
     tp_put32(head + 12, tp_crc32(0, m, m->persist_bytes));
     tp_put32(head + 16, tp_crc32(0, head, 16));
 }
 
 int tp_file_head_check(const uint8_t *head, size_t n, uint32_t *payload, uint32_t *crc) {
-    if (n < TP_FILE_HEAD || memcmp(head, "TPM1\1\0\0\0", 8) != 0 ||
+    if (n < TP_FILE_HEAD || memcmp(head, "TPM1\2\0\0\0", 8) != 0 ||
         tp_get32(head + 16) != tp_crc32(0, head, 16)) {
         return TP_ERR_FORMAT;
     }

@@ -5,7 +5,7 @@
 #include "../kernels/tp_kernels.h"
 #include "tp.h"
 
-#define TP_MAGIC 0x31425054u // "TPB1"
+#define TP_MAGIC 0x32425054u // "TPB2"
 
 static inline float *tp_at(tp_model_t *m, uint32_t offset) {
     return (float *)((uint8_t *)m + offset);
@@ -15,11 +15,56 @@ static inline tp_layer_t *tp_table(tp_model_t *m) {
     return (tp_layer_t *)(m + 1);
 }
 
+static inline uint32_t tp_scale_offset(const tp_model_t *m) {
+    return (uint32_t)(sizeof(tp_model_t) + m->n_layers * sizeof(tp_layer_t));
+}
+
+// Scale (n_scale), then offset (n_scale).
+static inline float *tp_scale(tp_model_t *m) {
+    return tp_at(m, tp_scale_offset(m));
+}
+
+static inline uint32_t tp_row_size(const tp_layer_t *t) {
+    return (uint32_t)t->h * t->w * t->c;
+}
+
+static inline bool tp_has_weights(uint8_t kind) {
+    return kind <= TP_LAYER_DEPTHWISE;
+}
+
 // Fill fault (may be NULL) and pass the code on.
 int tp_fail(tp_fault_t *fault, int code, const char *what, int32_t layer, float got, float lo,
     float hi);
 
 #define TP_HUGE 3.4028234e38f
+
+typedef struct {
+    uint16_t h, w, c;
+} tp_shape_t;
+
+static inline uint32_t tp_elements(tp_shape_t s) {
+    return (uint32_t)s.h * s.w * s.c;
+}
+
+// How the windows of one row lie on the map before it.
+typedef struct {
+    tp_shape_t in;
+    int32_t kh, kw, sh, sw, top, left; // top, left: how far the first window hangs over
+    uint32_t groups;     // channels are taken together in so many groups
+    uint32_t fan_in;     // K
+    uint32_t filters;    // of one group
+    bool contiguous;     // the values of a window lie one after the other in memory
+} tp_geometry_t;
+
+// Map r of a model: 0 its input, r the output of row r - 1.
+static inline tp_shape_t tp_map_shape(const tp_model_t *m, uint32_t r) {
+    const tp_layer_t *t = (const tp_layer_t *)(m + 1) + (r - 1u);
+    return r == 0 ? (tp_shape_t){m->h, m->w, m->c} : (tp_shape_t){t->h, t->w, t->c};
+}
+
+static inline float *tp_map(tp_model_t *m, uint32_t r) {
+    return tp_at(m, r == 0 ? m->off_input : tp_table(m)[r - 1u].off_act);
+}
 
 // tp_plan.c
 // The layout of a block, in one place. Offsets are written to m and table where these are given.
@@ -31,15 +76,40 @@ int tp_check_optimizer(const tp_opt_t *opt, tp_fault_t *fault);
 int tp_check_policy(const tp_policy_t *policy, tp_fault_t *fault);
 bool tp_keeps_momentum(const tp_opt_t *opt);
 
+// tp_graph.c
+// Bytes at an offset for as long as steps from..to of one training sample go on.
+typedef struct {
+    uint32_t bytes, at;
+    uint8_t from, to, root, placed; // root: the span whose memory this one shares
+} tp_span_t;
+#define TP_SPANS (2u * TP_MAX_LAYERS + 1u)
+// The map that row l takes as its source (or other).
+uint32_t tp_resolve(uint8_t wish, uint32_t l);
+// Shapes of all maps (n_layers + 1).
+int tp_shapes(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault);
+// Geometry from what stands in a row of the table, and the shape of its source.
+tp_geometry_t tp_geometry(const tp_layer_t *t, tp_shape_t in);
+// Flags of all rows, and where maps (spans 0..L) and their d (span L + r for map r) lie in the
+// arena; returns its bytes.
+uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags);
+
+// tp_math.c: all bits of x, mixed.
+uint32_t tp_hash(uint32_t x);
+
+// tp_layer.c
+void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs);
+// From the last row down; y = sum |d| of the last one.
+void tp_backward(tp_model_t *m, float y);
+
 // tp_policy.c: what a policy wants of one layer.
 typedef struct {
-    uint32_t k;    // rows asked for, 1..O
-    float ratio;   // S
+    uint32_t k;  // values (or channels) asked for, 1..n
+    float ratio; // S
 } tp_choice_t;
 // Decide after the forward pass; d is that of the output layer. *y = its sum of |d|.
 bool tp_policy_decide(tp_model_t *m, const float *d, float *y);
-// k for layer l. y = sum |d| of the layer, y_after = that of the layer behind it.
-tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after);
+// k of n for layer l. y = sum |d| of the layer, y_after = that of the layer behind it.
+tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, uint32_t n, float y, float y_after);
 
 // After selection: scale the kept d (n) so that their sum of |d| is y again, if the policy says so.
 void tp_policy_rescale(const tp_model_t *m, float *d, uint32_t n, float y);
@@ -47,9 +117,13 @@ void tp_policy_rescale(const tp_model_t *m, float *d, uint32_t n, float y);
 // tp_optim.c: apply the gradient to layer l.
 void tp_optim_begin(tp_model_t *m);
 bool tp_optim_in_place(const tp_model_t *m); // plain SGD at batch 1: update fused with dx
+// g = gradient of one filter: an optimiser step, or a part of the sum of the mini-batch. index may
+// be NULL.
 void tp_optim_row(tp_model_t *m, tp_layer_t *layer, uint32_t row, float d, const float *x,
     const tp_k_index_t *index);
-void tp_optim_rest(tp_model_t *m, tp_layer_t *layer, const float *d);
+// Rows with exact optimisers that had no part in it; touched (rows) tells which had.
+bool tp_optim_moves_all(const tp_model_t *m);
+void tp_optim_untouched(tp_model_t *m, tp_layer_t *layer, uint32_t row);
 void tp_optim_bias(tp_model_t *m, tp_layer_t *layer, const float *d);
 
 #endif

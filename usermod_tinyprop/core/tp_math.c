@@ -2,7 +2,7 @@
 // arithmetic only, so that every core gives the same bits. Definitions: DESIGN.md, "Numerics".
 #include <string.h>
 
-#include "tp.h"
+#include "tp_internal.h"
 
 static uint32_t tp_bits(float x) {
     uint32_t u;
@@ -25,15 +25,20 @@ bool tp_isfinite(float x) {
     return (tp_bits(x) & 0x7f800000u) != 0x7f800000u;
 }
 
+// Horner: c[0] is the coefficient of the highest power.
+static float tp_polynomial(const float *c, size_t n, float x) {
+    float y = c[0];
+    for (size_t i = 1; i < n; i++) {
+        y = y * x + c[i];
+    }
+    return y;
+}
+
 // exp(r) - 1 - r, divided by r: Taylor polynomial, |r| <= 0.35.
 static float tp_exp_series(float r) {
-    float y = 1.0f / 5040.0f;
-    y = y * r + 1.0f / 720.0f;
-    y = y * r + 1.0f / 120.0f;
-    y = y * r + 1.0f / 24.0f;
-    y = y * r + 1.0f / 6.0f;
-    y = y * r + 1.0f / 2.0f;
-    return y * r;
+    static const float c[] = {
+        1.0f / 5040.0f, 1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 1.0f / 2.0f};
+    return tp_polynomial(c, 6, r) * r;
 }
 
 float tp_expf(float x) {
@@ -78,10 +83,8 @@ float tp_logf(float x) {
     float s = d / (d + 2.0f);
     float z = s * s;
     float two_s = s + s;
-    float t = z * (1.0f / 9.0f) + 1.0f / 7.0f;
-    t = z * t + 1.0f / 5.0f;
-    t = z * t + 1.0f / 3.0f;
-    t = two_s * (z * t);
+    static const float c[] = {1.0f / 9.0f, 1.0f / 7.0f, 1.0f / 5.0f, 1.0f / 3.0f};
+    float t = two_s * (z * tp_polynomial(c, 4, z));
     return ef * 0.693359375f + (two_s + (t + ef * -2.12194440e-4f));
 }
 
@@ -153,7 +156,7 @@ float tp_tanhf(float x) {
     return tp_float((tp_bits(y) & 0x7fffffffu) | (tp_bits(x) & 0x80000000u));
 }
 
-static uint32_t tp_hash(uint32_t x) {
+uint32_t tp_hash(uint32_t x) {
     x ^= x >> 16;
     x *= 0x7feb352du;
     x ^= x >> 15;
@@ -189,7 +192,7 @@ uint32_t tp_permute(uint32_t i, uint32_t n, uint32_t key) {
         return i; // the walk below might never come back under n
     }
     uint32_t h = 0;
-    while (h < 16 && ((uint64_t)1 << (2 * h)) < n) {
+    while (h < 16 && (n - 1u) >> (2 * h) != 0) {
         h++;
     }
     uint32_t mask = ((uint32_t)1 << h) - 1u;

@@ -7,32 +7,116 @@ tp_layer_t *tp_model_layer(tp_model_t *m, uint32_t l) {
     return &tp_table(m)[l];
 }
 
+// Where the outside parameters are this time, behind what a checkpoint holds.
+static const uint8_t **tp_outside(tp_model_t *m) {
+    return (const uint8_t **)(void *)((uint8_t *)m + ((m->persist_bytes + 7u) & ~7u));
+}
+
 float *tp_layer_weights(tp_model_t *m, uint32_t l) {
-    return tp_at(m, tp_table(m)[l].off_w);
+    const tp_layer_t *t = &tp_table(m)[l];
+    if (!tp_has_weights(t->kind)) {
+        return NULL;
+    }
+    if ((t->flags & TP_ROW_EXTERNAL) != 0 && t->rows == 0) {
+        // They do not train: nobody writes there.
+        return (float *)(uintptr_t)tp_layer_external(m, l);
+    }
+    return tp_at(m, t->off_w);
 }
 
 float *tp_layer_bias(tp_model_t *m, uint32_t l) {
-    const tp_layer_t *layer = &tp_table(m)[l];
-    return tp_at(m, layer->off_w) + (size_t)layer->n_in * layer->n_out;
+    const tp_layer_t *t = &tp_table(m)[l];
+    bool external = (t->flags & TP_ROW_EXTERNAL) != 0, here = t->trainable != TP_TRAIN_NONE;
+    float *w = external && here ? tp_at(m, t->off_w) : tp_layer_weights(m, l);
+    size_t n = tp_layer_fan_in(m, l);
+    return w != NULL ? w + n * (external && here ? t->rows : t->c) : NULL;
+}
+
+uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l) {
+    const tp_layer_t *t = (const tp_layer_t *)(m + 1) + l;
+    return tp_has_weights(t->kind) ? tp_geometry(t, tp_map_shape(m, t->source)).fan_in : 0;
 }
 
 float *tp_layer_output(tp_model_t *m, uint32_t l) {
     return tp_at(m, tp_table(m)[l].off_act);
 }
 
-uint32_t tp_model_outputs(const tp_model_t *m) {
-    return ((const tp_layer_t *)(m + 1))[m->n_layers - 1].n_out;
+float *tp_layer_delta(tp_model_t *m, uint32_t l) {
+    uint32_t at = tp_table(m)[l].off_d;
+    return at != 0 ? tp_at(m, at) : NULL;
 }
 
-static void tp_draw_weights(tp_model_t *m, tp_layer_t *layer) {
-    float *w = tp_at(m, layer->off_w);
-    size_t n = (size_t)layer->n_in * layer->n_out;
-    bool he = layer->init == TP_INIT_HE ||
-        (layer->init == TP_INIT_AUTO &&
-            (layer->activation == TP_RELU || layer->activation == TP_LEAKY_RELU));
-    float fan = (float)layer->n_in + (he ? 0.0f : (float)layer->n_out);
+uint32_t tp_model_inputs(const tp_model_t *m) {
+    return tp_elements(tp_map_shape(m, 0));
+}
+
+uint32_t tp_model_outputs(const tp_model_t *m) {
+    return tp_elements(tp_map_shape(m, m->n_layers));
+}
+
+// Bytes of parameters outside the block that belong to the rows before `end`.
+static uint64_t tp_external_bytes(const tp_model_t *m, uint32_t end) {
+    const tp_layer_t *table = (const tp_layer_t *)(m + 1);
+    uint64_t n = 0;
+    for (uint32_t l = 0; l < end; l++) {
+        if ((table[l].flags & TP_ROW_EXTERNAL) != 0) {
+            n += ((uint64_t)tp_layer_fan_in(m, l) + 1u) * table[l].c * 4u;
+        }
+    }
+    return n;
+}
+
+const float *tp_layer_external(tp_model_t *m, uint32_t l) {
+    const uint8_t *outside = (tp_table(m)[l].flags & TP_ROW_EXTERNAL) != 0 ? *tp_outside(m) : NULL;
+    return outside != NULL ? (const float *)(const void *)(outside + tp_external_bytes(m, l))
+                           : NULL;
+}
+
+void tp_model_take_external(tp_model_t *m) {
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        const tp_layer_t *t = &tp_table(m)[l];
+        const float *from = tp_layer_external(m, l);
+        if (from != NULL && t->trainable != TP_TRAIN_NONE) {
+            size_t n = tp_layer_fan_in(m, l);
+            memcpy(tp_at(m, t->off_w), from, n * t->rows * sizeof(float));
+            memcpy(tp_layer_bias(m, l), from + n * t->c, t->c * sizeof(float));
+        }
+    }
+}
+
+int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fault_t *fault) {
+    uint64_t n = tp_external_bytes(m, m->n_layers);
+    if (n == 0) {
+        return TP_OK;
+    }
+    if (bytes < n || ((uintptr_t)parameters & 3u) != 0) {
+        return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, (float)bytes,
+            (float)n, TP_HUGE);
+    }
+    *tp_outside(m) = parameters;
+    return TP_OK;
+}
+
+static void tp_draw_weights(tp_model_t *m, uint32_t l) {
+    const tp_layer_t *t = &tp_table(m)[l];
+    if (!tp_has_weights(t->kind) || (t->flags & TP_ROW_EXTERNAL) != 0) {
+        return;
+    }
+    float *w = tp_at(m, t->off_w);
+    tp_geometry_t g = tp_geometry(t, tp_map_shape(m, t->source));
+    size_t n = (size_t)g.fan_in * t->c;
+    bool he = t->init == TP_INIT_HE ||
+        (t->init == TP_INIT_AUTO && (t->activation == TP_RELU || t->activation == TP_LEAKY_RELU));
+    // Fan out: outputs that one input has a part in.
+    uint32_t places = t->kind == TP_LAYER_DENSE ? 1u : (uint32_t)(g.kh * g.kw);
+    float fan = (float)g.fan_in + (he ? 0.0f : (float)(places * g.filters));
     float limit = tp_sqrtf(6.0f / fan);
-    for (size_t i = 0; i < n && layer->init != TP_INIT_ZEROS; i++) {
+    bool drawn = t->init != TP_INIT_ZEROS && t->init != TP_INIT_ONES;
+    for (size_t i = 0; i < n; i++) {
+        if (!drawn) {
+            w[i] = t->init == TP_INIT_ONES ? 1.0f : 0.0f;
+            continue;
+        }
         float uniform = (float)(tp_rng_next(m->rng) >> 8) * 5.9604645e-8f;
         w[i] = ((uniform + uniform) - 1.0f) * limit;
     }
@@ -40,16 +124,17 @@ static void tp_draw_weights(tp_model_t *m, tp_layer_t *layer) {
 
 void tp_model_reset(tp_model_t *m, uint32_t seed) {
     tp_layer_t *table = tp_table(m);
-    uint32_t first = table[0].off_w;
+    uint32_t first = tp_scale_offset(m) + m->n_scale * 8u;
     memset(tp_at(m, first), 0, m->block_bytes - first);
     m->seed = seed;
+    m->dropout_key = 0;
     tp_rng_seed(m->rng, seed);
     m->beta1_t = 1.0f;
     m->beta2_t = 1.0f;
     m->batch_seen = m->batch_trained = m->skips_in_row = 0;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         table[l].ymax = 0.0f;
-        tp_draw_weights(m, &table[l]);
+        tp_draw_weights(m, l);
     }
     tp_reset_counters(m);
 }
@@ -93,64 +178,39 @@ int tp_set_policy(tp_model_t *m, const tp_policy_t *policy, tp_fault_t *fault) {
 
 // --- Forward ---
 
-// Is leaving out zero columns worth the index?
-static bool tp_index_pays(const tp_k_index_t *index, uint32_t n) {
-    return (uint64_t)index->total * 100u <= (uint64_t)n * TP_ZERO_SKIP_PERCENT;
-}
-
 // Load x and run all layers; *macs = multiply-accumulates executed.
 static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_fault_t *fault) {
-    if (x->count != m->n_in) {
-        return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, m->n_in, m->n_in);
+    uint32_t n = tp_model_inputs(m);
+    if (x->count != n) {
+        return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, (float)n,
+            (float)n);
     }
-    float *a = tp_at(m, m->off_input);
-    const float *scale = tp_at(m, m->off_scale);
+    const float *scale = tp_scale(m);
     uint32_t bad = 0;
-    int err = tp_convert(a, x, scale, scale + m->n_scale, m->n_scale, &bad);
+    int err = tp_convert(tp_at(m, m->off_input), x, scale, scale + m->n_scale, m->n_scale, &bad);
     if (err) {
         return tp_fail(fault, err, "x", -1, (float)bad, 0.0f, 0.0f);
     }
-    tp_layer_t *table = tp_table(m);
+    uint64_t outside = tp_external_bytes(m, m->n_layers);
+    if (outside > 0 && *tp_outside(m) == NULL) {
+        return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
+            (float)outside, TP_HUGE);
+    }
     *macs = 0;
     for (uint32_t l = 0; l < m->n_layers; l++) {
-        tp_layer_t *layer = &table[l];
-        const float *w = tp_at(m, layer->off_w);
-        const float *b = w + (size_t)layer->n_in * layer->n_out;
-        float *out = tp_at(m, layer->off_act);
-        tp_k_index_t index;
-        tp_k_index_f32(&index, (uint16_t *)tp_at(m, m->off_index), a, layer->n_in);
-        if (tp_index_pays(&index, layer->n_in)) {
-            tp_k_matvec_index_f32(out, w, a, b, layer->n_out, layer->n_in, &index);
-            *macs += (uint64_t)index.total * layer->n_out;
-        } else {
-            tp_k_matvec_f32(out, w, a, b, layer->n_out, layer->n_in);
-            *macs += (uint64_t)layer->n_in * layer->n_out;
-        }
-        tp_activate(out, layer->n_out, layer->activation, layer->slope);
-        a = out;
+        tp_layer_forward(m, l, macs);
     }
     return TP_OK;
 }
 
 // --- Targets and loss ---
 
-static float tp_view_at(const tp_view_t *v, uint32_t i) {
-    switch (v->dtype) {
-        case TP_I32:
-            return (float)((const int32_t *)v->data)[i];
-        case TP_I16:
-            return (float)((const int16_t *)v->data)[i];
-        case TP_I8:
-            return (float)((const int8_t *)v->data)[i];
-        case TP_U8:
-            return (float)((const uint8_t *)v->data)[i];
-        default:
-            return ((const float *)v->data)[i];
-    }
-}
-
 static float tp_target_at(const tp_target_t *y, uint32_t i) {
-    return y->values.data != NULL ? tp_view_at(&y->values, i) : (float)(y->index == (int32_t)i);
+    const tp_view_t *v = &y->values;
+    if (v->data == NULL) {
+        return y->index == (int32_t)i ? 1.0f : 0.0f;
+    }
+    return v->dtype == TP_F32 ? ((const float *)v->data)[i] : (float)tp_view_int(v, i);
 }
 
 static int tp_check_target(const tp_model_t *m, const tp_target_t *y, tp_fault_t *fault) {
@@ -210,23 +270,23 @@ static float tp_squared_error(float *e, const float *a, uint32_t n, const tp_tar
     return tp_k_sum_squares_f32(e, n) / (float)n;
 }
 
-// Loss of the outputs for y. The scratch holds p or e afterwards, the outputs stay.
+// Loss of the outputs for y. d of the last row holds p or e afterwards, the outputs stay.
 static float tp_loss(tp_model_t *m, const tp_target_t *y) {
-    const tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
-    const float *out = tp_at(m, last->off_act);
-    float *scratch = tp_at(m, m->off_scratch);
-    return m->loss == TP_SOFTMAX_CROSS_ENTROPY ? tp_cross_entropy(scratch, out, last->n_out, y)
-                                               : tp_squared_error(scratch, out, last->n_out, y);
+    const float *out = tp_layer_output(m, m->n_layers - 1u);
+    float *d = tp_layer_delta(m, m->n_layers - 1u);
+    uint32_t n = tp_model_outputs(m);
+    return m->loss == TP_SOFTMAX_CROSS_ENTROPY ? tp_cross_entropy(d, out, n, y)
+                                               : tp_squared_error(d, out, n, y);
 }
 
-// d of the output layer from what tp_loss left in the scratch; takes the place of the outputs.
+// d of the last row from what tp_loss left there.
 static void tp_output_delta(tp_model_t *m, const tp_target_t *y) {
     const tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
-    uint32_t n = last->n_out;
-    float *a = tp_at(m, last->off_act), *d = tp_at(m, m->off_scratch);
+    uint32_t n = tp_model_outputs(m);
+    float *d = tp_layer_delta(m, m->n_layers - 1u);
     if (m->loss == TP_SOFTMAX_CROSS_ENTROPY) {
         for (uint32_t i = 0; i < n; i++) {
-            a[i] = d[i] - tp_target_at(y, i);
+            d[i] = d[i] - tp_target_at(y, i);
         }
         return;
     }
@@ -234,8 +294,7 @@ static void tp_output_delta(tp_model_t *m, const tp_target_t *y) {
     for (uint32_t i = 0; i < n; i++) {
         d[i] = d[i] * factor;
     }
-    tp_activate_backward(d, a, n, last->activation, last->slope);
-    memcpy(a, d, n * sizeof(float));
+    tp_activate_backward(d, tp_at(m, last->off_act), n, last->activation, last->slope);
 }
 
 int tp_predict(tp_model_t *m, const tp_view_t *x, float *out, tp_fault_t *fault) {
@@ -278,114 +337,30 @@ int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *
 
 // --- Training ---
 
-// Update the kept rows of a layer (d != 0) and, with dx != NULL, dx[i] += d[o] * w_old[o, i].
-static void tp_backward_rows(tp_model_t *m, uint32_t l, const float *d, const float *x,
-    float *dx) {
-    tp_layer_t *layer = &tp_table(m)[l];
-    size_t n = layer->n_in;
-    tp_k_index_t columns;
-    tp_k_index_f32(&columns, (uint16_t *)tp_at(m, m->off_index), x, n);
-    const tp_k_index_t *index = tp_index_pays(&columns, layer->n_in) ? &columns : NULL;
-    // Behind a ReLU the columns with x == 0 are those whose d becomes 0: dx may skip them too.
-    const tp_k_index_t *dx_index =
-        index != NULL && l > 0 && tp_table(m)[l - 1].activation == TP_RELU ? index : NULL;
-    bool update = layer->trainable == TP_TRAIN_ALL, in_place = tp_optim_in_place(m);
-    bool skips_zeros = index != NULL && (in_place || m->batch > 1);
-    uint64_t row_macs = (update ? (skips_zeros ? index->total : n) : 0) +
-        (dx != NULL ? (dx_index != NULL ? index->total : n) : 0);
-    for (uint32_t o = 0; o < layer->n_out; o++) {
-        if (d[o] == 0.0f) {
-            continue;
-        }
-        float *w = tp_at(m, layer->off_w) + o * n;
-        float g = -(m->opt.lr * d[o]);
-        layer->macs += row_macs;
-        if (update && in_place && dx != NULL && dx_index == index) {
-            if (index != NULL) {
-                tp_k_back_update_index_f32(dx, w, x, d[o], g, index);
-            } else {
-                tp_k_back_update_f32(dx, w, x, d[o], g, n);
-            }
-            continue;
-        }
-        if (dx != NULL) {
-            if (dx_index != NULL) {
-                tp_k_axpy_index_f32(dx, d[o], w, dx_index);
-            } else {
-                tp_k_axpy_f32(dx, d[o], w, n);
-            }
-        }
-        if (!update) {
-            continue;
-        }
-        if (!in_place) {
-            tp_optim_row(m, layer, o, d[o], x, index);
-        } else if (index != NULL) {
-            tp_k_axpy_index_f32(w, g, x, index);
-        } else {
-            tp_k_axpy_f32(w, g, x, n);
+// A key for the dropout of one sample; the generator moves on only where there is any. 0: none.
+static uint32_t tp_draw_key(const tp_model_t *m, uint32_t rng[4]) {
+    const tp_layer_t *table = (const tp_layer_t *)(m + 1);
+    memcpy(rng, m->rng, sizeof(m->rng));
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        if (table[l].kind == TP_LAYER_DROPOUT) {
+            return tp_rng_next(rng) | 1u;
         }
     }
-}
-
-// From the output layer down to the earliest one that trains. d of a layer takes the place of
-// its activations.
-static void tp_backward(tp_model_t *m, float y) {
-    tp_layer_t *table = tp_table(m);
-    float *scratch = tp_at(m, m->off_scratch);
-    uint32_t first = 0;
-    while (table[first].trainable == TP_TRAIN_NONE) {
-        first++;
-    }
-    float y_after = 0.0f;
-    for (uint32_t l = m->n_layers; l-- > first;) {
-        tp_layer_t *layer = &table[l];
-        float *d = tp_at(m, layer->off_act);
-        float *x = tp_at(m, l > 0 ? table[l - 1].off_act : m->off_input);
-        if (l + 1u < m->n_layers) {
-            y = tp_k_sum_abs_f32(d, layer->n_out);
-            // An overflow on the way down must not reach the weights: they stay as they are from
-            // here on. The loss of the next sample tells whether the model is lost.
-            if (!tp_isfinite(y)) {
-                return;
-            }
-        }
-        tp_choice_t choice = tp_policy_choose(m, l, y, y_after);
-        y_after = y;
-        if (layer->trainable != TP_TRAIN_NONE) {
-            tp_optim_bias(m, layer, d);
-        }
-        layer->ratio = choice.ratio;
-        layer->k = tp_topk(d, layer->n_out, choice.k, (uint32_t *)scratch);
-        layer->k_sum += layer->k;
-        if (choice.k < layer->n_out) {
-            tp_policy_rescale(m, d, layer->n_out, y);
-        }
-        bool below = l > first, update = layer->trainable == TP_TRAIN_ALL;
-        m->policy_macs +=
-            (uint64_t)choice.k * layer->n_in * ((update ? 1u : 0u) + (below ? 1u : 0u));
-        float *dx = below ? scratch : NULL;
-        if (below) {
-            memset(dx, 0, layer->n_in * sizeof(float));
-        }
-        if (update || below) {
-            tp_backward_rows(m, l, d, x, dx);
-        }
-        if (update) {
-            tp_optim_rest(m, layer, d);
-        }
-        if (below) {
-            tp_activate_backward(dx, x, layer->n_in, table[l - 1].activation, table[l - 1].slope);
-            memcpy(x, dx, layer->n_in * sizeof(float));
-        }
-    }
+    return 0;
 }
 
 int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
     tp_fault_t *fault) {
     uint64_t macs;
+    uint32_t rng[4];
     int err = tp_check_target(m, y, fault);
-    err = err ? err : tp_forward(m, x, &macs, fault);
+    if (err) {
+        return err;
+    }
+    m->dropout_key = tp_draw_key(m, rng);
+    err = tp_forward(m, x, &macs, fault);
+    uint32_t key = m->dropout_key;
+    m->dropout_key = 0;
     if (err) {
         return err;
     }
@@ -393,9 +368,10 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
     if (!tp_isfinite(*loss)) {
         return tp_fail(fault, TP_ERR_NONFINITE, "loss", -1, *loss, 0.0f, 0.0f);
     }
+    memcpy(m->rng, rng, sizeof(rng));
     tp_output_delta(m, y);
     float sum;
-    bool train = tp_policy_decide(m, tp_layer_output(m, m->n_layers - 1u), &sum);
+    bool train = tp_policy_decide(m, tp_layer_delta(m, m->n_layers - 1u), &sum);
     m->seen++;
     m->forward_macs += macs;
     if (train) {
@@ -405,7 +381,9 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
         if (m->batch == 1) {
             tp_optim_begin(m);
         }
+        m->dropout_key = key;
         tp_backward(m, sum);
+        m->dropout_key = 0;
     } else {
         m->skipped++;
         m->skips_in_row++;
@@ -436,9 +414,9 @@ tp_macs_t tp_dense_macs(const tp_model_t *m) {
     tp_macs_t macs = {0, 0};
     const tp_layer_t *table = (const tp_layer_t *)(m + 1);
     for (uint32_t l = 0; l < m->n_layers; l++) {
-        uint64_t n = (uint64_t)table[l].n_in * table[l].n_out;
+        uint64_t n = (uint64_t)tp_layer_fan_in(m, l) * tp_row_size(&table[l]);
         macs.forward += n;
-        macs.backward += l > 0 ? n + n : n;
+        macs.backward += table[l].source > 0 ? n + n : n;
     }
     return macs;
 }

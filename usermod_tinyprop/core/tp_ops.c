@@ -4,10 +4,24 @@
 #include "../kernels/tp_kernels.h"
 #include "tp.h"
 
+int32_t tp_view_int(const tp_view_t *v, uint32_t i) {
+    switch (v->dtype) {
+        case TP_I32:
+            return ((const int32_t *)v->data)[i];
+        case TP_I16:
+            return ((const int16_t *)v->data)[i];
+        case TP_I8:
+            return ((const int8_t *)v->data)[i];
+        default:
+            return ((const uint8_t *)v->data)[i];
+    }
+}
+
 int tp_convert(float *out, const tp_view_t *view, const float *scale, const float *offset,
     uint32_t n_scale, uint32_t *bad) {
     uint32_t n = view->count;
-    if (view->dtype == TP_F32) {
+    uint8_t t = view->dtype;
+    if (t == TP_F32) {
         const float *x = view->data;
         for (uint32_t i = 0; i < n; i++) {
             if (!tp_isfinite(x[i])) {
@@ -18,30 +32,11 @@ int tp_convert(float *out, const tp_view_t *view, const float *scale, const floa
         }
         return TP_OK;
     }
-    // One small loop per type keeps the switch out of the loop.
-    switch (view->dtype) {
-        case TP_I32:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const int32_t *)view->data)[i];
-            }
-            break;
-        case TP_I16:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const int16_t *)view->data)[i];
-            }
-            break;
-        case TP_I8:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const int8_t *)view->data)[i];
-            }
-            break;
-        case TP_U8:
-            for (uint32_t i = 0; i < n; i++) {
-                out[i] = (float)((const uint8_t *)view->data)[i];
-            }
-            break;
-        default:
-            return TP_ERR_DTYPE;
+    if (t != TP_I32 && t != TP_I16 && t != TP_I8 && t != TP_U8) {
+        return TP_ERR_DTYPE;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = (float)tp_view_int(view, i);
     }
     for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
         out[i] = out[i] * scale[j] + offset[j];
@@ -122,56 +117,39 @@ static uint32_t tp_key(float d) {
     return u & 0x7fffffffu;
 }
 
-// The k-th largest of keys[0..n), 1 <= k <= n; reorders keys. Expected O(n).
-static uint32_t tp_kth_largest(uint32_t *keys, size_t n, size_t k) {
-    size_t lo = 0, hi = n, want = k - 1;
-    for (;;) {
-        uint32_t pivot = keys[lo + (hi - lo) / 2];
-        // [lo, a) > pivot, [a, i) == pivot, [b, hi) < pivot
-        size_t a = lo, i = lo, b = hi;
-        while (i < b) {
-            uint32_t v = keys[i];
-            if (v > pivot) {
-                keys[i++] = keys[a];
-                keys[a++] = v;
-            } else if (v < pivot) {
-                keys[i] = keys[--b];
-                keys[b] = v;
-            } else {
-                i++;
-            }
-        }
-        if (want < a) {
-            hi = a;
-        } else if (want >= b) {
-            lo = b;
-        } else {
-            return pivot;
-        }
-    }
-}
-
-uint32_t tp_topk(float *d, size_t n, uint32_t k, uint32_t *keys) {
+uint32_t tp_topk(float *d, size_t n, uint32_t k) {
     size_t nonzero = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]);
-        keys[nonzero] = key;
-        nonzero += key != 0;
+        nonzero += tp_key(d[i]) != 0;
     }
     if (nonzero <= k) {
         return (uint32_t)nonzero;
     }
-    uint32_t limit = k == 0 ? 0xffffffffu : tp_kth_largest(keys, nonzero, k);
-    uint32_t above = 0;
-    for (size_t i = 0; i < n; i++) {
-        above += tp_key(d[i]) > limit;
+    // The k-th largest key, five bits at a time from the top: count the keys that share the bits
+    // found so far by their next five. `want` of those that share all of them are kept.
+    uint32_t found = 0, mask = 0, want = k;
+    for (uint32_t shift = 26; k > 0; shift = shift > 5u ? shift - 5u : 0) {
+        uint32_t bins[32] = {0}, b = 31;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t key = tp_key(d[i]);
+            if ((key & mask) == found) {
+                bins[(key >> shift) & 31u]++;
+            }
+        }
+        while (bins[b] < want) {
+            want -= bins[b--];
+        }
+        found |= b << shift;
+        mask |= (uint32_t)31u << shift;
+        if (bins[b] == want || shift == 0) {
+            break;
+        }
     }
-    uint32_t ties = k - above;
     for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]);
-        bool tie = key == limit && ties > 0;
-        ties -= tie;
-        if (key <= limit && !tie) {
+        uint32_t high = tp_key(d[i]) & mask;
+        bool tie = high == found && want > 0;
+        want -= tie;
+        if (high <= found && !tie) {
             d[i] = 0.0f;
         }
     }

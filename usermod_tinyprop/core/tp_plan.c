@@ -80,51 +80,88 @@ bool tp_keeps_momentum(const tp_opt_t *opt) {
     return opt->kind == TP_ADAM || opt->momentum > 0.0f;
 }
 
-static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8_t loss,
-    tp_fault_t *fault) {
-    struct {
-        const char *what;
-        uint32_t got, lo, hi;
-    } limits[] = {
-        {"layer kind", s->kind, TP_LAYER_DENSE, TP_LAYER_DENSE},
-        {"units", s->units, 1, TP_MAX_UNITS},
-        {"activation", s->activation, TP_LINEAR,
-            last && loss == TP_SOFTMAX_CROSS_ENTROPY ? TP_LINEAR : TP_TANH},
-        {"init", s->init, TP_INIT_AUTO, TP_INIT_ZEROS},
-        {"trainable", s->trainable, TP_TRAIN_NONE, TP_TRAIN_ALL},
-    };
-    for (size_t i = 0; i < TP_COUNT(limits); i++) {
-        if (limits[i].got < limits[i].lo || limits[i].got > limits[i].hi) {
-            return tp_fail(fault, TP_ERR_RANGE, limits[i].what, (int32_t)l, (float)limits[i].got,
-                (float)limits[i].lo, (float)limits[i].hi);
+typedef struct {
+    const char *what;
+    uint32_t got, lo, hi;
+} tp_count_t;
+
+static int tp_check_counts(const tp_count_t *limits, size_t n, int32_t l, tp_fault_t *fault) {
+    for (size_t i = 0; i < n; i++) {
+        const tp_count_t *q = &limits[i];
+        if (q->got < q->lo || q->got > q->hi) {
+            return tp_fail(fault, TP_ERR_RANGE, q->what, l, (float)q->got, (float)q->lo,
+                (float)q->hi);
         }
-    }
-    if (s->activation == TP_LEAKY_RELU && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
-        return tp_fail(fault, TP_ERR_RANGE, "slope", (int32_t)l, s->slope, 0.0f, TP_BELOW_1);
     }
     return TP_OK;
 }
 
-static int tp_check_spec(const tp_spec_t *s, tp_fault_t *fault) {
-    struct {
-        const char *what;
-        uint32_t got, lo, hi;
-    } limits[] = {
-        {"input size", s->n_in, 1, TP_MAX_UNITS},
-        {"number of layers", s->n_layers, 1, TP_MAX_LAYERS},
-        {"loss", s->loss, TP_SOFTMAX_CROSS_ENTROPY, TP_MEAN_SQUARED_ERROR},
-        {"batch_size", s->batch, 1, 65535},
-        {"length of the input scale", s->n_scale, 0, s->n_in},
+static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8_t loss,
+    tp_fault_t *fault) {
+    bool weights = tp_has_weights(s->kind), window = s->kind > TP_LAYER_DENSE;
+    window = window && s->kind <= TP_LAYER_AVERAGE_POOL;
+    bool linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
+    linear = linear || (!weights && s->kind != TP_LAYER_ADD);
+    uint32_t kernel = window && weights;
+    const tp_count_t limits[] = {
+        {"layer kind", s->kind, TP_LAYER_DENSE, TP_LAYER_KINDS - 1},
+        {"units", weights ? s->units : 1, 1, TP_MAX_UNITS},
+        {"activation", s->activation, TP_LINEAR, linear ? TP_LINEAR : TP_TANH},
+        {"init", s->init, TP_INIT_AUTO, TP_INIT_ONES},
+        {"trainable", s->trainable, TP_TRAIN_NONE, weights ? TP_TRAIN_ALL : TP_TRAIN_NONE},
+        {"kernel height", s->kernel_h, kernel, window ? 255 : 0},
+        {"kernel width", s->kernel_w, kernel, window ? 255 : 0},
+        {"stride", s->stride_h | s->stride_w, 0, window ? 255 : 0},
+        {"padding", s->same, 0, window},
+        {"select", s->select, 0, s->kind == TP_LAYER_CONV || s->kind == TP_LAYER_DEPTHWISE},
+        {"source", tp_resolve(s->source, l), 0, l},
+        {"second source", tp_resolve(s->other, l), 0, l},
+        {"external", s->external, 0, weights},
     };
-    for (size_t i = 0; i < TP_COUNT(limits); i++) {
-        if (limits[i].got < limits[i].lo || limits[i].got > limits[i].hi) {
-            return tp_fail(fault, TP_ERR_RANGE, limits[i].what, -1, (float)limits[i].got,
-                (float)limits[i].lo, (float)limits[i].hi);
-        }
+    int err = tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
+    if (err) {
+        return err;
     }
-    if (s->n_scale != 0 && s->n_in % s->n_scale != 0) {
+    if (s->kind == TP_LAYER_ADD && tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
+        return tp_fail(fault, TP_ERR_RANGE, "number of maps to add", (int32_t)l, 1.0f, 2.0f, 2.0f);
+    }
+    bool slope = s->activation == TP_LEAKY_RELU || s->kind == TP_LAYER_DROPOUT;
+    if (slope && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
+        return tp_fail(fault, TP_ERR_RANGE, s->kind == TP_LAYER_DROPOUT ? "rate" : "slope",
+            (int32_t)l, s->slope, 0.0f, TP_BELOW_1);
+    }
+    return TP_OK;
+}
+
+static bool tp_trains(const tp_layer_spec_t *s) {
+    return s->trainable != TP_TRAIN_NONE;
+}
+
+// Shapes (n_layers + 1) come out on the way.
+static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
+    uint64_t n_in = (uint64_t)s->h * s->w * s->c;
+    const tp_count_t limits[] = {
+        {"number of layers", s->n_layers, 1, TP_MAX_LAYERS},
+        {"input height", s->h, 1, TP_MAX_UNITS},
+        {"input width", s->w, 1, TP_MAX_UNITS},
+        {"input size", s->c, 1, TP_MAX_UNITS},
+        {"loss", s->loss, TP_SOFTMAX_CROSS_ENTROPY, TP_MEAN_SQUARED_ERROR},
+        {"keep", s->keep, 0, 1},
+        {"zero_skip", s->zero_skip, 0, 100},
+        {"batch_size", s->batch, 1, 65535},
+        {"length of the input scale", s->n_scale, 0, n_in < 65535 ? (uint32_t)n_in : 65535},
+    };
+    int err = tp_check_counts(limits, TP_COUNT(limits), -1, fault);
+    if (err) {
+        return err;
+    }
+    if (n_in > TP_MAX_MAP) {
+        return tp_fail(fault, TP_ERR_RANGE, "input size", -1,
+            (float)s->h * (float)s->w * (float)s->c, 1.0f, (float)TP_MAX_MAP);
+    }
+    if (s->n_scale != 0 && n_in % s->n_scale != 0) {
         return tp_fail(fault, TP_ERR_SHAPE, "length of the input scale (must divide the input)",
-            -1, (float)s->n_scale, (float)s->n_in, (float)s->n_in);
+            -1, (float)s->n_scale, (float)n_in, (float)n_in);
     }
     for (uint32_t i = 0; i < s->n_scale; i++) {
         if (!tp_isfinite(s->scale[i]) || !tp_isfinite(s->offset[i])) {
@@ -135,17 +172,39 @@ static int tp_check_spec(const tp_spec_t *s, tp_fault_t *fault) {
     }
     bool any = false;
     for (uint32_t l = 0; l < s->n_layers; l++) {
-        int err = tp_check_layer(&s->layers[l], l, l + 1 == s->n_layers, s->loss, fault);
+        err = tp_check_layer(&s->layers[l], l, l + 1 == s->n_layers, s->loss, fault);
         if (err) {
             return err;
         }
-        any = any || s->layers[l].trainable != TP_TRAIN_NONE;
+        any = any || tp_trains(&s->layers[l]);
+        bool used = l + 1u == s->n_layers;
+        for (uint32_t q = l + 1u; q < s->n_layers && !used; q++) {
+            const tp_layer_spec_t *later = &s->layers[q];
+            used = tp_resolve(later->source, q) == l + 1u ||
+                (later->kind == TP_LAYER_ADD && tp_resolve(later->other, q) == l + 1u);
+        }
+        if (!used) {
+            return tp_fail(fault, TP_ERR_RANGE, "uses of the output", (int32_t)l, 0.0f, 1.0f,
+                (float)TP_MAX_LAYERS);
+        }
     }
     if (!any) {
         return tp_fail(fault, TP_ERR_RANGE, "number of trainable layers", -1, 0.0f, 1.0f,
             (float)s->n_layers);
     }
-    int err = tp_check_optimizer(&s->opt, fault);
+    err = tp_shapes(s, shapes, fault);
+    if (err) {
+        return err;
+    }
+    for (uint32_t l = 0; l < s->n_layers; l++) {
+        const tp_layer_spec_t *q = &s->layers[l];
+        uint32_t filters = tp_has_weights(q->kind) ? shapes[l + 1u].c : 0;
+        if (q->rows > filters) {
+            return tp_fail(fault, TP_ERR_RANGE, "filters to train", (int32_t)l, q->rows, 0.0f,
+                (float)filters);
+        }
+    }
+    err = tp_check_optimizer(&s->opt, fault);
     return err ? err : tp_check_policy(&s->policy, fault);
 }
 
@@ -168,61 +227,117 @@ static uint32_t tp_take(tp_cursor_t *c, uint64_t bytes, uint32_t *sum) {
     return bytes == 0 ? 0 : (uint32_t)at;
 }
 
+// What a row of the table says of the specification; offsets and flags come later.
+static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes, tp_layer_t *t) {
+    const tp_layer_spec_t *q = &s->layers[l];
+    tp_shape_t out = shapes[l + 1u];
+    t->kind = q->kind;
+    t->activation = q->activation;
+    t->init = q->init;
+    t->trainable = q->trainable;
+    t->source = (uint8_t)tp_resolve(q->source, l);
+    t->other = (uint8_t)(q->kind == TP_LAYER_ADD ? tp_resolve(q->other, l) : 0);
+    t->kernel_h = q->kernel_h;
+    t->kernel_w = q->kernel_w;
+    t->stride_h = q->stride_h;
+    t->stride_w = q->stride_w;
+    t->same = q->same;
+    t->select = q->select;
+    t->rows = q->trainable != TP_TRAIN_ALL ? 0 : q->rows != 0 ? q->rows : out.c;
+    t->h = out.h;
+    t->w = out.w;
+    t->c = out.c;
+    t->slope = q->slope;
+}
+
+// Floats of scratch that row l needs.
+static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
+    const uint8_t *flags) {
+    bool many = t->h > 1 || t->w > 1 || g->groups > 1;
+    bool sums = many && t->rows > 0 && s->batch == 1 &&
+        (tp_keeps_momentum(&s->opt) || s->opt.weight_decay > 0.0f);
+    bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
+    bool dx = below && (!g->contiguous || (t->flags & TP_ROW_FIRST_SOURCE) == 0);
+    uint64_t n = (uint64_t)g->fan_in * ((g->contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
+    bool trains = t->trainable != TP_TRAIN_NONE;
+    uint64_t channels = (trains && many) || t->select == TP_SELECT_CHANNELS ? t->c : 0;
+    return channels > n ? channels : n;
+}
+
 int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *table,
     tp_fault_t *fault) {
-    tp_cursor_t c = {0, false};
-    tp_model_t head;
-    tp_layer_t row;
+    tp_shape_t shapes[TP_MAX_LAYERS + 1];
+    tp_span_t spans[TP_SPANS];
+    uint8_t flags[TP_MAX_LAYERS];
+    int err = tp_check_spec(s, shapes, fault);
+    if (err) {
+        return err;
+    }
+    tp_cursor_t c = {0, false}, outside = {0, false};
+    uint64_t arena = tp_arena(s, shapes, spans, flags), scratch = 0;
+    uint32_t index = 0;
     memset(plan, 0, sizeof(*plan));
-    memset(&head, 0, sizeof(head));
     tp_take(&c, sizeof(tp_model_t) + s->n_layers * sizeof(tp_layer_t), &plan->header);
-    head.off_scale = tp_take(&c, s->n_scale * 8u, &plan->header);
+    tp_take(&c, s->n_scale * 8u, &plan->header);
     bool momentum = tp_keeps_momentum(&s->opt), adam = s->opt.kind == TP_ADAM;
     for (int pass = 0; pass < 3; pass++) {
         // Pass 0: parameters, 1: optimiser, 2: gradients; then the volatile rest.
-        uint64_t n_in = s->n_in;
         for (uint32_t l = 0; l < s->n_layers; l++) {
-            const tp_layer_spec_t *spec = &s->layers[l];
-            uint64_t out = spec->units, bytes = (n_in + 1u) * out * 4u;
-            bool trains = spec->trainable != TP_TRAIN_NONE;
-            tp_layer_t *t = table != NULL ? &table[l] : &row;
+            const tp_layer_spec_t *q = &s->layers[l];
+            tp_layer_t row, *t = table != NULL ? &table[l] : &row;
+            memset(&row, 0, sizeof(row));
+            tp_describe(s, l, shapes, t);
+            t->flags = (uint8_t)(flags[l] | (q->external ? TP_ROW_EXTERNAL : 0));
+            if (!tp_has_weights(t->kind)) {
+                t->off_w = t->off_m = t->off_v = t->off_g = 0;
+                continue;
+            }
+            tp_geometry_t g = tp_geometry(t, shapes[t->source]);
+            uint64_t bytes = ((uint64_t)g.fan_in + 1u) * t->c * 4u;
+            uint64_t moved = ((uint64_t)g.fan_in * t->rows + t->c) * 4u;
+            bool trains = tp_trains(q);
             if (pass == 0) {
+                tp_take(&outside, q->external ? bytes : 0, &plan->external);
+                bytes = !q->external ? bytes : trains ? moved : 0;
                 t->off_w = tp_take(&c, bytes, &plan->parameters);
+                uint64_t n = tp_row_scratch(s, t, &g, flags);
+                scratch = n > scratch ? n : scratch;
+                index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
-                t->off_m = tp_take(&c, trains && momentum ? bytes : 0, &plan->optimizer);
-                t->off_v = tp_take(&c, trains && adam ? bytes : 0, &plan->optimizer);
+                t->off_m = tp_take(&c, trains && momentum ? moved : 0, &plan->optimizer);
+                t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);
             } else {
                 bool sums = trains && s->batch > 1;
-                t->off_g = tp_take(&c, sums ? bytes + out : 0, &plan->gradients);
+                t->off_g = tp_take(&c, sums ? moved + t->rows : 0, &plan->gradients);
             }
-            n_in = out;
         }
     }
     uint64_t persist = c.at;
-    uint32_t widest = 0, widest_in = s->n_in;
-    head.off_input = tp_take(&c, s->n_in * 4u, &plan->activations);
-    for (uint32_t l = 0; l < s->n_layers; l++) {
-        uint32_t out = s->layers[l].units;
-        tp_layer_t *t = table != NULL ? &table[l] : &row;
-        t->off_act = tp_take(&c, out * 4u, &plan->activations);
-        widest = out > widest ? out : widest;
-        if (l + 1 < s->n_layers) {
-            widest_in = out > widest_in ? out : widest_in;
+    if (plan->external > 0) {
+        // Where the outside parameters are this time: a pointer, aligned for any host.
+        tp_take(&c, 8u + c.at % 8u, &plan->scratch);
+    }
+    uint32_t off_arena = tp_take(&c, arena, &plan->activations);
+    for (uint32_t r = 0; r <= s->n_layers && table != NULL; r++) {
+        if (r > 0) {
+            tp_span_t *d = &spans[s->n_layers + r];
+            table[r - 1u].off_act = off_arena + spans[r].at;
+            table[r - 1u].off_d = d->bytes > 0 ? off_arena + d->at : 0;
         }
     }
-    head.off_scratch = tp_take(&c, widest * 4u, &plan->scratch);
-    head.off_index = tp_take(&c, widest_in * 2u, &plan->scratch);
-    if (c.overflow) {
+    uint32_t off_scratch = tp_take(&c, index * 2u, &plan->scratch);
+    off_scratch = off_scratch != 0 ? off_scratch : (uint32_t)c.at;
+    tp_take(&c, scratch * 4u, &plan->scratch);
+    if (c.overflow || outside.overflow) {
         return tp_fail(fault, TP_ERR_SIZE, "bytes of the model", -1, 2147483648.0f, 0.0f,
             2147483647.0f);
     }
     plan->total = (uint32_t)c.at;
     plan->persist = (uint32_t)persist;
     if (m != NULL) {
-        m->off_scale = head.off_scale;
-        m->off_input = head.off_input;
-        m->off_scratch = head.off_scratch;
-        m->off_index = head.off_index;
+        m->index = (uint16_t)index;
+        m->off_input = off_arena + spans[0].at;
+        m->off_scratch = off_scratch;
         m->block_bytes = plan->total;
         m->persist_bytes = plan->persist;
     }
@@ -230,6 +345,5 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
 }
 
 int tp_plan(const tp_spec_t *spec, tp_plan_t *plan, tp_fault_t *fault) {
-    int err = tp_check_spec(spec, fault);
-    return err ? err : tp_layout(spec, plan, NULL, NULL, fault);
+    return tp_layout(spec, plan, NULL, NULL, fault);
 }

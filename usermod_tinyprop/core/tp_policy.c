@@ -16,7 +16,7 @@ bool tp_policy_decide(tp_model_t *m, const float *d, float *y) {
         return true;
     }
     tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
-    *y = tp_k_sum_abs_f32(d, last->n_out);
+    *y = tp_k_sum_abs_f32(d, tp_row_size(last));
     if (p->kind == TP_TINYPROP) {
         return true;
     }
@@ -30,11 +30,22 @@ bool tp_policy_decide(tp_model_t *m, const float *d, float *y) {
         (p->max_skips != 0 && m->skips_in_row >= p->max_skips);
 }
 
-tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after) {
+// Layers with weights behind row l.
+static uint32_t tp_distance(const tp_model_t *m, uint32_t l) {
+    const tp_layer_t *table = (const tp_layer_t *)(m + 1);
+    uint32_t n = 0;
+    while (++l < m->n_layers) {
+        n += tp_has_weights(table[l].kind);
+    }
+    return n;
+}
+
+tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, uint32_t n, float y, float y_after) {
     const tp_policy_t *p = &m->policy;
     tp_layer_t *layer = &tp_table(m)[l];
-    uint32_t n = layer->n_out, k = n;
-    bool output = l + 1u == m->n_layers;
+    uint32_t k = n;
+    uint32_t pos = tp_distance(m, l);
+    bool output = pos == 0;
     float s = 1.0f;
     if (p->kind == TP_TOPK && !output) {
         k = p->k != 0 ? p->k : (uint32_t)((float)n * p->ratio + 0.5f);
@@ -46,7 +57,7 @@ tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, float y, float y_after) 
             beta = alpha;
             alpha = output || y >= y_after ? 1.0f : y / y_after;
         } else {
-            for (uint32_t pos = m->n_layers - 1u - l; pos > 0; pos--) {
+            for (; pos > 0; pos--) {
                 beta = beta * p->zeta;
             }
         }

@@ -4,8 +4,17 @@
 #ifndef TP_KERNELS_H
 #define TP_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+// v == 0, by its bits: a core without an FPU would call a routine to compare.
+static inline bool tp_k_is_zero(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    return (bits << 1) == 0;
+}
 
 // Columns whose input is not zero, grouped by lane: first the count[0] columns with i % 4 == 0 in
 // rising order, then count[1] with i % 4 == 1, and so on.
@@ -14,6 +23,9 @@ typedef struct {
     uint32_t count[4];
     uint32_t total;
 } tp_k_index_t;
+
+// How many elements of x (n) are not zero.
+uint32_t tp_k_count_f32(const float *x, size_t n);
 
 // index = the non-zero elements of x (n); columns has room for n.
 void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size_t n);
@@ -40,6 +52,25 @@ void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t 
 void tp_k_back_update_f32(float *dx, float *w, const float *x, float d, float g, size_t n);
 void tp_k_back_update_index_f32(float *dx, float *w, const float *x, float d, float g,
     const tp_k_index_t *index);
+
+// A window of kh x kw places on a map x (h, w, c), its first corner at row y0, column x0, of the
+// channels c0 .. c0 + n. It may hang over the edges.
+typedef struct {
+    int32_t h, w, c, kh, kw, y0, x0, c0, n;
+} tp_k_window_t;
+// patch (kh, kw, n) = what the window covers, 0 outside.
+void tp_k_gather_f32(float *patch, const float *x, const tp_k_window_t *q);
+// x[place] = x[place] + patch[place], as far as it lies on the map.
+void tp_k_scatter_add_f32(float *x, const float *patch, const tp_k_window_t *q);
+// out (n) = the largest value of each channel; a NaN stays.
+void tp_k_max_f32(float *out, const float *x, const tp_k_window_t *q);
+// dx += d at the first place, row by row, where x is out.
+void tp_k_max_backward_f32(float *dx, const float *d, const float *x, const float *out,
+    const tp_k_window_t *q);
+// out (n) = sum of each channel over the places on the map, row by row from +0, / their number.
+void tp_k_mean_f32(float *out, const float *x, const tp_k_window_t *q);
+// dx += d / number of places on the map.
+void tp_k_mean_backward_f32(float *dx, const float *d, const tp_k_window_t *q);
 
 // Optimisers with state, one row: gradient g[i] = d * x[i] (x NULL: g[i] = d for all i = 0).
 // momentum: v = mu * v + (g + wd * w);  w = w - lr * v

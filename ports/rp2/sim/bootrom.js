@@ -17,9 +17,17 @@ const BX_LR = 0x4770;
 // What a stub itself takes in the emulator (bkpt 1, bx 2 cycles): part of a routine's cost.
 export const STUB_CYCLES = 3;
 
-// Average cycles per routine as the RP2040 datasheet prints them: section 2.8.3.1 (bit functions)
-// and the single- and double-precision function tables of 2.8.3.2.2, column "V2 Cycles (Avg)".
-// Entry 18 (sincos) came with version 3; its figures are estimates from those of sin.
+// Average cycles per routine. Bit functions: the counts that Raspberry Pi gives with the published
+// ROM (pico-bootrom-rp2040, head of bootrom/bit_functions.S). Float routines: the tables of the
+// RP2040 datasheet, section 2.8.3.2, column "V2 Cycles (Avg)", written down from memory. What they
+// could be compared with: the last two double entries in a copy of the datasheet (equal), and what
+// the author of the ROM's library publishes (quinapalus.com/qfplib-m0-full.html), measured on
+// another Cortex-M0+ with the call included: 3 to 8 cycles more for everything without a division
+// (add 76, sub 78, mul 62, sqrt 67 ...), and more for divisions, which use RP2040's divider here.
+// host_tests/test_rp2_rom.py holds the table to that. Not comparable with anything: conversions,
+// and exp and ln in single precision, where the ROM has an older algorithm. Entry 18 (sincos) came
+// with version 3; its figures are estimates from those of sin. Training uses add, sub, mul, div,
+// compare and from int.
 export const BIT_CYCLES = { P3: 20, R3: 22, L3: 10, T3: 11 };
 // prettier-ignore
 export const FLOAT_CYCLES = [

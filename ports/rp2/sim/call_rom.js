@@ -13,6 +13,9 @@ const RETURN = 0x20020000;
 const STACK = 0x20030000;
 
 const board = new Board(await import(pathToFileURL(process.argv[2])), new Flash(null));
+board.onBootloader = () => {
+  throw new Error('to the boot loader');
+};
 const { mcu } = board;
 const { core } = mcu;
 const code = (text) => text.charCodeAt(0) | (text.charCodeAt(1) << 8);

@@ -2,8 +2,9 @@
 QEMU_ARCH = arm
 QEMU_MACHINE = mps2-an386
 MICROPY_HEAP_SIZE = 327680
+FLOAT_ABI ?= hard
 
-CFLAGS += -mthumb -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard
+CFLAGS += -mthumb -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=$(FLOAT_ABI)
 CFLAGS += -DQEMU_SOC_MPS2 -DMICROPY_HW_MCU_NAME='"Cortex-M4F"'
 
 include $(BOARD_DIR)/../../board.mk

@@ -1,2 +1,0 @@
-class FormatError(ValueError):
-    """Not a file of tinyprop, or a damaged one."""

@@ -1,0 +1,313 @@
+// The network as a graph: shapes of all maps, and which bytes they share because they do not live
+// at the same time. Steps of one training sample: forward of row l is step l, the loss step L,
+// backward of row l step 2 L - l.
+#include <string.h>
+
+#include "tp_internal.h"
+
+uint32_t tp_resolve(uint8_t wish, uint32_t l) {
+    return wish == 0 ? l : wish == TP_FROM_INPUT ? 0 : wish;
+}
+
+// --- Shapes ---
+
+static bool tp_pools(uint8_t kind) {
+    return kind == TP_LAYER_MAX_POOL || kind == TP_LAYER_AVERAGE_POOL;
+}
+
+static int32_t tp_or(int32_t wish, int32_t otherwise) {
+    return wish != 0 ? wish : otherwise;
+}
+
+tp_geometry_t tp_geometry(const tp_layer_t *t, tp_shape_t in) {
+    tp_geometry_t g;
+    bool dense = t->kind == TP_LAYER_DENSE;
+    g.in = in;
+    g.kh = dense ? in.h : tp_or(t->kernel_h, in.h);
+    g.kw = dense ? in.w : tp_or(t->kernel_w, in.w);
+    g.sh = tp_or(t->stride_h, 1);
+    g.sw = tp_or(t->stride_w, 1);
+    g.top = g.left = 0;
+    if (t->same) {
+        int32_t over_h = (t->h - 1) * g.sh + g.kh - in.h, over_w = (t->w - 1) * g.sw + g.kw - in.w;
+        g.top = over_h > 0 ? over_h / 2 : 0;
+        g.left = over_w > 0 ? over_w / 2 : 0;
+    }
+    bool depthwise = t->kind == TP_LAYER_DEPTHWISE;
+    g.groups = depthwise ? in.c : 1;
+    g.filters = depthwise ? t->c / in.c : t->c;
+    g.fan_in = (uint32_t)(g.kh * g.kw) * (depthwise ? 1u : in.c);
+    g.contiguous = dense || (g.kh == 1 && g.kw == 1 && !t->same);
+    return g;
+}
+
+// Places of a window along one side; 0 where it is larger than the map.
+static uint32_t tp_places_along(uint32_t size, uint32_t kernel, uint32_t stride, bool same) {
+    if (same) {
+        return (size + stride - 1u) / stride;
+    }
+    return kernel > size ? 0 : (size - kernel) / stride + 1u;
+}
+
+static int tp_row_shape(const tp_spec_t *s, uint32_t l, tp_shape_t *shapes, tp_fault_t *fault) {
+    const tp_layer_spec_t *q = &s->layers[l];
+    tp_shape_t in = shapes[tp_resolve(q->source, l)];
+    uint32_t h = in.h, w = in.w, c = in.c;
+    uint64_t fan_in = (uint64_t)h * w * c;
+    if (q->kind == TP_LAYER_DENSE) {
+        h = w = 1;
+        c = q->units;
+    } else if (q->kind <= TP_LAYER_AVERAGE_POOL) {
+        bool pools = tp_pools(q->kind);
+        uint32_t kh = pools && q->kernel_h == 0 ? h : q->kernel_h;
+        uint32_t kw = pools && q->kernel_w == 0 ? w : q->kernel_w;
+        h = tp_places_along(h, kh, (uint32_t)tp_or(q->stride_h, 1), q->same);
+        w = tp_places_along(w, kw, (uint32_t)tp_or(q->stride_w, 1), q->same);
+        if (h == 0 || w == 0) {
+            return tp_fail(fault, TP_ERR_RANGE, h == 0 ? "kernel height" : "kernel width",
+                (int32_t)l, (float)(h == 0 ? kh : kw), 1.0f, (float)(h == 0 ? in.h : in.w));
+        }
+        fan_in = (uint64_t)kh * kw * (q->kind == TP_LAYER_CONV ? c : 1u);
+        c = q->kind == TP_LAYER_CONV ? q->units : q->kind == TP_LAYER_DEPTHWISE ? c * q->units : c;
+    } else if (q->kind == TP_LAYER_ADD) {
+        tp_shape_t other = shapes[tp_resolve(q->other, l)];
+        if (other.h != h || other.w != w || other.c != c) {
+            return tp_fail(fault, TP_ERR_SHAPE, "values of the second map", (int32_t)l,
+                (float)tp_elements(other), (float)tp_elements(in), (float)tp_elements(in));
+        }
+    }
+    if (tp_has_weights(q->kind) && fan_in > TP_MAX_UNITS) {
+        return tp_fail(fault, TP_ERR_RANGE, "weights of a unit", (int32_t)l, (float)fan_in, 1.0f,
+            (float)TP_MAX_UNITS);
+    }
+    if (c > TP_MAX_UNITS || (uint64_t)h * w * c > TP_MAX_MAP) {
+        bool channels = c > TP_MAX_UNITS;
+        return tp_fail(fault, TP_ERR_RANGE, channels ? "channels" : "values of the output",
+            (int32_t)l, channels ? (float)c : (float)h * (float)w * (float)c, 1.0f,
+            channels ? (float)TP_MAX_UNITS : (float)TP_MAX_MAP);
+    }
+    shapes[l + 1u] = (tp_shape_t){(uint16_t)h, (uint16_t)w, (uint16_t)c};
+    return TP_OK;
+}
+
+int tp_shapes(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
+    shapes[0] = (tp_shape_t){(uint16_t)s->h, (uint16_t)s->w, (uint16_t)s->c};
+    int err = TP_OK;
+    for (uint32_t l = 0; l < s->n_layers && err == TP_OK; l++) {
+        err = tp_row_shape(s, l, shapes, fault);
+    }
+    return err;
+}
+
+// --- Lifetimes ---
+
+// How row l uses map r: 0 not, 1 as its source, 2 as the other.
+static uint32_t tp_uses(const tp_spec_t *s, uint32_t l, uint32_t r) {
+    const tp_layer_spec_t *q = &s->layers[l];
+    return tp_resolve(q->source, l) == r                          ? 1
+        : q->kind == TP_LAYER_ADD && tp_resolve(q->other, l) == r ? 2
+                                                                  : 0;
+}
+
+static uint8_t tp_later(uint8_t a, uint32_t b) {
+    return b > a ? (uint8_t)b : a;
+}
+
+// Which maps need a d: rows that train, and all behind them.
+static bool tp_wants_d(const tp_spec_t *s, const uint8_t *flags, uint32_t r) {
+    (void)s;
+    return r > 0 && (flags[r - 1u] & TP_ROW_WANTS_D) != 0;
+}
+
+static void tp_flag_rows(const tp_spec_t *s, uint8_t *flags) {
+    for (uint32_t l = 0; l < s->n_layers; l++) {
+        const tp_layer_spec_t *q = &s->layers[l];
+        bool wants = tp_has_weights(q->kind) && q->trainable != TP_TRAIN_NONE;
+        wants = wants || tp_wants_d(s, flags, tp_resolve(q->source, l)) ||
+            (q->kind == TP_LAYER_ADD && tp_wants_d(s, flags, tp_resolve(q->other, l)));
+        flags[l] = wants ? TP_ROW_WANTS_D : 0;
+    }
+    for (uint32_t r = 0; r <= s->n_layers; r++) {
+        bool lowest = true;
+        for (uint32_t l = r; l < s->n_layers; l++) {
+            uint32_t use = tp_uses(s, l, r);
+            bool highest = use != 0;
+            for (uint32_t later = l + 1u; later < s->n_layers; later++) {
+                highest = highest && tp_uses(s, later, r) == 0;
+            }
+            uint32_t first = use == 1 ? TP_ROW_FIRST_SOURCE : TP_ROW_FIRST_OTHER;
+            uint32_t last = use == 1 ? TP_ROW_LAST_SOURCE : TP_ROW_LAST_OTHER;
+            flags[l] =
+                (uint8_t)(flags[l] | (highest ? first : 0) | (use != 0 && lowest ? last : 0));
+            lowest = lowest && use == 0;
+        }
+    }
+}
+
+// From when to when map r and its d are needed.
+static void tp_live(const tp_spec_t *s, const uint8_t *flags, tp_span_t *spans, uint32_t r) {
+    uint32_t last = s->n_layers;
+    tp_span_t *a = &spans[r], *d = &spans[last + r];
+    bool wants = tp_wants_d(s, flags, r);
+    a->from = (uint8_t)(r > 0 ? r - 1u : 0);
+    a->to = tp_later(a->from, r == last ? last : 0);
+    uint32_t first_use = r == last ? last : 2u * last;
+    for (uint32_t l = r; l < last; l++) {
+        const tp_layer_spec_t *q = &s->layers[l];
+        if (tp_uses(s, l, r) == 0) {
+            continue;
+        }
+        bool trains = tp_has_weights(q->kind) && q->trainable == TP_TRAIN_ALL;
+        // x for the weights, or to find the largest; a for its derivative.
+        bool again = trains || (wants && q->kind == TP_LAYER_MAX_POOL) ||
+            (wants && s->layers[r - 1u].activation != TP_LINEAR);
+        a->to = tp_later(a->to, again ? 2u * last - l : l);
+        first_use = r == last ? first_use : 2u * last - l;
+    }
+    if (r > 0 && s->layers[r - 1u].kind == TP_LAYER_MAX_POOL && wants) {
+        a->to = tp_later(a->to, 2u * last - (r - 1u));
+    }
+    if (r > 0 && wants) {
+        d->from = (uint8_t)first_use;
+        d->to = (uint8_t)(2u * last - (r - 1u));
+    }
+}
+
+static void tp_share(tp_span_t *spans, uint32_t with, uint32_t root) {
+    root = spans[root].root;
+    spans[with].root = (uint8_t)root;
+    spans[root].to = tp_later(spans[root].to, spans[with].to);
+}
+
+// Rows that work value by value can write where they read.
+static void tp_share_in_place(const tp_spec_t *s, const uint8_t *flags, tp_span_t *spans) {
+    uint32_t last = s->n_layers;
+    for (uint32_t l = 0; l < last; l++) {
+        uint32_t source = tp_resolve(s->layers[l].source, l);
+        if (s->layers[l].kind >= TP_LAYER_ADD && spans[spans[source].root].to == l) {
+            tp_share(spans, l + 1u, source);
+        }
+    }
+    for (uint32_t l = last; l-- > 0;) {
+        uint32_t source = tp_resolve(s->layers[l].source, l), only = TP_ROW_FIRST_SOURCE;
+        only |= TP_ROW_LAST_SOURCE;
+        if (s->layers[l].kind >= TP_LAYER_ADD && (flags[l] & only) == only &&
+            tp_wants_d(s, flags, source)) {
+            tp_share(spans, last + source, last + l + 1u);
+        }
+    }
+}
+
+static bool tp_collide(const tp_span_t *a, const tp_span_t *b) {
+    return a->from <= b->to && b->from <= a->to && a->at < b->at + b->bytes &&
+        b->at < a->at + a->bytes;
+}
+
+// The lowest place where a span meets none that lives at the same time.
+static void tp_place(tp_span_t *spans, uint32_t n, tp_span_t *span) {
+    span->at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (spans[i].placed && tp_collide(span, &spans[i])) {
+            span->at = spans[i].at + spans[i].bytes;
+            i = UINT32_MAX; // look at all again
+        }
+    }
+    span->placed = 1;
+}
+
+static bool tp_roots(const tp_span_t *spans, uint32_t i) {
+    return spans[i].root == i && spans[i].bytes > 0;
+}
+
+// load[i]: the most bytes alive at once during the life of span i. Returns the most of all.
+static uint64_t tp_loads(const tp_span_t *spans, uint32_t n, uint32_t *load) {
+    uint64_t most = 0;
+    memset(load, 0, n * sizeof(*load));
+    for (uint32_t step = 0; step < n; step++) {
+        uint64_t alive = 0;
+        for (int pass = 0; pass < 2; pass++) {
+            for (uint32_t i = 0; i < n; i++) {
+                if (tp_roots(spans, i) && spans[i].from <= step && step <= spans[i].to) {
+                    uint32_t capped = alive < UINT32_MAX ? (uint32_t)alive : UINT32_MAX;
+                    load[i] = pass == 1 && capped > load[i] ? capped : load[i];
+                    alive += pass == 0 ? spans[i].bytes : 0;
+                }
+            }
+        }
+        most = alive > most ? alive : most;
+    }
+    return most;
+}
+
+// In which order to place: the largest first; or what is alive when most is alive, of these the
+// one that lives longest, or the largest, first; or the last first.
+#define TP_ORDERS 4u
+static uint64_t tp_rank(const tp_span_t *span, uint32_t load, uint32_t order) {
+    uint64_t life = (uint64_t)(span->to - span->from), high = (uint64_t)load << 32;
+    return order == 0 ? span->bytes
+        : order == 1  ? high | life << 24 | span->bytes >> 8
+        : order == 2  ? high | span->bytes
+                      : (uint64_t)span->from << 32 | span->bytes;
+}
+
+// Places all spans; the bytes they take.
+static uint64_t tp_pack(tp_span_t *spans, uint32_t n, const uint32_t *load, uint32_t order) {
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        spans[i].placed = 0;
+    }
+    while (total < 0x80000000u) {
+        uint32_t next = n;
+        for (uint32_t i = 0; i < n; i++) {
+            bool open = tp_roots(spans, i) && !spans[i].placed;
+            next = open &&
+                    (next == n ||
+                        tp_rank(&spans[i], load[i], order) >
+                            tp_rank(&spans[next], load[next], order))
+                ? i
+                : next;
+        }
+        if (next == n) {
+            break;
+        }
+        tp_place(spans, n, &spans[next]);
+        uint64_t end = (uint64_t)spans[next].at + spans[next].bytes;
+        total = end > total ? end : total;
+    }
+    return total;
+}
+
+uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags) {
+    uint32_t last = s->n_layers, n = 2u * last + 1u;
+    memset(spans, 0, n * sizeof(*spans));
+    tp_flag_rows(s, flags);
+    for (uint32_t r = 0; r <= last; r++) {
+        spans[r].bytes = tp_elements(shapes[r]) * 4u;
+        if (tp_wants_d(s, flags, r)) {
+            spans[last + r].bytes = spans[r].bytes;
+        }
+        tp_live(s, flags, spans, r);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        spans[i].root = (uint8_t)i;
+        if (s->keep) {
+            spans[i].from = 0;
+            spans[i].to = UINT8_MAX;
+        }
+    }
+    if (!s->keep) {
+        tp_share_in_place(s, flags, spans);
+    }
+    uint32_t load[TP_SPANS], best = 0;
+    uint64_t least = tp_loads(spans, n, load), total = tp_pack(spans, n, load, 0);
+    for (uint32_t order = 1; order < TP_ORDERS && total > least; order++) {
+        uint64_t other = tp_pack(spans, n, load, order);
+        best = other < total ? order : best;
+        total = other < total ? other : total;
+    }
+    tp_pack(spans, n, load, best);
+    for (uint32_t i = 0; i < n; i++) {
+        spans[i].at = spans[spans[i].root].at;
+    }
+    return total;
+}

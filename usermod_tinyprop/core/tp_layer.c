@@ -1,0 +1,458 @@
+// Forward and backward pass of the rows of a network.
+#include <string.h>
+
+#include "tp_internal.h"
+
+// Room for floats behind the index.
+static float *tp_scratch(tp_model_t *m) {
+    return tp_at(m, m->off_scratch + ((m->index * 2u + 3u) & ~3u));
+}
+
+// The window at place (y, x) of the output; of a group of channels where these are on their own.
+static tp_k_window_t tp_window(const tp_geometry_t *g, int32_t y, int32_t x, uint32_t group) {
+    int32_t n = (int32_t)(g->groups > 1 ? 1u : g->in.c);
+    return (tp_k_window_t){g->in.h, g->in.w, g->in.c, g->kh, g->kw, y * g->sh - g->top,
+        x * g->sw - g->left, (int32_t)group * n, n};
+}
+
+static size_t tp_corner(const tp_k_window_t *q) {
+    return ((size_t)q->y0 * (size_t)q->w + (size_t)q->x0) * (size_t)q->c + (size_t)q->c0;
+}
+
+// --- Weights: dense, convolution, depthwise ---
+
+// A row at work: its map, and at each place the patch, from memory or gathered.
+typedef struct {
+    tp_model_t *m;
+    tp_layer_t *t;
+    uint32_t l;
+    tp_geometry_t g;
+    float *x, *dx;      // source map; d of the source map, or NULL
+    float *w;           // weights of the first `here` filters
+    const float *rest;  // of the others, outside; counted from filter 0 as well
+    uint32_t here;
+    bool skip;         // zero inputs are left out
+    float *gathered, *spare;
+    uint16_t *columns;
+} tp_work_t;
+
+// Is leaving out zero inputs worth the index?
+static bool tp_skips_zeros(const tp_model_t *m, const float *x, uint32_t n) {
+    return m->zero_skip > 0 && (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
+}
+
+// `looks`: at the values of the source map.
+static tp_work_t tp_begin(tp_model_t *m, uint32_t l, bool looks) {
+    tp_work_t k;
+    k.m = m;
+    k.l = l;
+    k.t = &tp_table(m)[l];
+    k.g = tp_geometry(k.t, tp_map_shape(m, k.t->source));
+    bool external = (k.t->flags & TP_ROW_EXTERNAL) != 0;
+    k.w = tp_layer_weights(m, l);
+    k.rest = tp_layer_external(m, l);
+    k.here = external ? k.t->rows : k.t->c;
+    k.x = tp_map(m, k.t->source);
+    k.dx = NULL;
+    k.skip = looks && tp_skips_zeros(m, k.x, tp_elements(k.g.in));
+    k.columns = (uint16_t *)tp_at(m, m->off_scratch);
+    k.gathered = tp_scratch(m);
+    k.spare = k.gathered + (k.g.contiguous ? 0 : k.g.fan_in);
+    return k;
+}
+
+// The patch under a window.
+static const float *tp_patch(const tp_work_t *k, const tp_k_window_t *q) {
+    if (k->g.contiguous) {
+        return k->x + tp_corner(q);
+    }
+    tp_k_gather_f32(k->gathered, k->x, q);
+    return k->gathered;
+}
+
+static const float *tp_filter(const tp_work_t *k, uint32_t row) {
+    return (row < k->here ? k->w : k->rest) + (size_t)row * k->g.fan_in;
+}
+
+// All filters of a group at one place.
+static void tp_patch_forward(const tp_work_t *k, float *out, const float *patch, uint32_t first,
+    const float *bias, const tp_k_index_t *index) {
+    uint32_t n = k->g.fan_in, end = first + k->g.filters, next;
+    for (uint32_t row = first; row < end; row = next) {
+        next = row < k->here && k->here < end ? k->here : end;
+        const float *w = tp_filter(k, row), *b = bias + row;
+        if (index == NULL) {
+            tp_k_matvec_f32(out + (row - first), w, patch, b, next - row, n);
+        } else {
+            tp_k_matvec_index_f32(out + (row - first), w, patch, b, next - row, n, index);
+        }
+    }
+}
+
+static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
+    const tp_geometry_t *g = &k->g;
+    const tp_layer_t *t = k->t;
+    const float *b = tp_layer_bias(k->m, k->l);
+    float *out = tp_at(k->m, t->off_act);
+    uint32_t n = g->fan_in, rows = g->filters;
+    for (int32_t y = 0; y < t->h; y++) {
+        for (int32_t x = 0; x < t->w; x++) {
+            for (uint32_t group = 0; group < g->groups; group++, out += rows) {
+                tp_k_window_t q = tp_window(g, y, x, group);
+                const float *patch = tp_patch(k, &q);
+                if (!k->skip) {
+                    tp_patch_forward(k, out, patch, group * rows, b, NULL);
+                    *macs += (uint64_t)n * rows;
+                    continue;
+                }
+                tp_k_index_t index;
+                tp_k_index_f32(&index, k->columns, patch, n);
+                tp_patch_forward(k, out, patch, group * rows, b, &index);
+                *macs += (uint64_t)index.total * rows;
+            }
+        }
+    }
+}
+
+// What the filters of one group do at one place.
+typedef struct {
+    const float *d, *x; // d of the filters, the patch
+    float *dx;          // d of the patch, or NULL
+    uint32_t first;     // the first filter
+    const tp_k_index_t *index, *dx_index; // columns that are not zero, or NULL for all
+    bool update;
+} tp_place_t;
+
+// Old weights give dx; then the weights of filter `o` take their step.
+static void tp_filter_backward(tp_work_t *k, const tp_place_t *p, uint32_t o, bool in_place) {
+    uint32_t n = k->g.fan_in, row = p->first + o;
+    // Only filters that train, which are in the block, are written to.
+    float d = p->d[o], *w = (float *)(uintptr_t)tp_filter(k, row), step = -(k->m->opt.lr * d);
+    bool update = p->update && row < k->t->rows;
+    bool skips = p->index != NULL && (in_place || k->m->batch > 1);
+    k->t->macs += (update ? (skips ? p->index->total : n) : 0) +
+        (p->dx != NULL ? (p->dx_index != NULL ? p->dx_index->total : n) : 0);
+    if (update && in_place && p->dx != NULL && p->dx_index == p->index) {
+        if (p->index != NULL) {
+            tp_k_back_update_index_f32(p->dx, w, p->x, d, step, p->index);
+        } else {
+            tp_k_back_update_f32(p->dx, w, p->x, d, step, n);
+        }
+        return;
+    }
+    if (p->dx != NULL && p->dx_index != NULL) {
+        tp_k_axpy_index_f32(p->dx, d, w, p->dx_index);
+    } else if (p->dx != NULL) {
+        tp_k_axpy_f32(p->dx, d, w, n);
+    }
+    if (!update) {
+        return;
+    }
+    if (!in_place) {
+        tp_optim_row(k->m, k->t, row, d, p->x, p->index);
+    } else if (p->index != NULL) {
+        tp_k_axpy_index_f32(w, step, p->x, p->index);
+    } else {
+        tp_k_axpy_f32(w, step, p->x, n);
+    }
+}
+
+static bool tp_behind_relu(const tp_model_t *m, const tp_layer_t *t) {
+    const tp_layer_t *table = (const tp_layer_t *)(m + 1);
+    return t->source > 0 && table[t->source - 1u].activation == TP_RELU;
+}
+
+// One pass over all places: dx, or the update, or (where there is one place only) both.
+static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place) {
+    const tp_geometry_t *g = &k->g;
+    const tp_layer_t *t = k->t;
+    uint32_t n = g->fan_in, rows = g->filters;
+    // Behind a ReLU the columns with x == 0 are those whose d becomes 0: dx may skip them too.
+    bool relu = tp_behind_relu(k->m, t);
+    bool direct = g->contiguous && (t->flags & TP_ROW_FIRST_SOURCE) != 0;
+    const float *d = tp_at(k->m, t->off_d);
+    for (int32_t y = 0; y < t->h; y++) {
+        for (int32_t x = 0; x < t->w; x++) {
+            for (uint32_t group = 0; group < g->groups; group++, d += rows) {
+                uint32_t o = 0;
+                while (o < rows && tp_k_is_zero(d[o])) {
+                    o++;
+                }
+                if (o == rows) {
+                    continue;
+                }
+                tp_k_window_t q = tp_window(g, y, x, group);
+                tp_k_index_t index;
+                tp_place_t p = {d, NULL, NULL, group * rows, NULL, NULL, update};
+                p.x = update || k->skip ? tp_patch(k, &q) : NULL;
+                if (k->skip) {
+                    tp_k_index_f32(&index, k->columns, p.x, n);
+                    p.index = &index;
+                    p.dx_index = relu ? &index : NULL;
+                }
+                if (dx) {
+                    p.dx = direct ? k->dx + tp_corner(&q) : k->spare;
+                }
+                if (dx && !direct) {
+                    memset(p.dx, 0, n * sizeof(float));
+                }
+                for (; o < rows; o++) {
+                    if (!tp_k_is_zero(d[o])) {
+                        tp_filter_backward(k, &p, o, in_place);
+                    }
+                }
+                if (dx && !direct) {
+                    tp_k_scatter_add_f32(k->dx, k->spare, &q);
+                }
+            }
+        }
+    }
+}
+
+// Optimisers with state need the whole gradient of a filter before it moves: filter by filter.
+static void tp_filters_step(tp_work_t *k) {
+    const tp_geometry_t *g = &k->g;
+    tp_layer_t *t = k->t;
+    uint32_t n = g->fan_in;
+    const float *d = tp_at(k->m, t->off_d);
+    float *sum = k->spare;
+    for (uint32_t o = 0; o < t->rows; o++) {
+        bool touched = false;
+        for (int32_t y = 0; y < t->h; y++) {
+            for (int32_t x = 0; x < t->w; x++) {
+                float dp = d[((size_t)y * t->w + (size_t)x) * t->c + o];
+                if (tp_k_is_zero(dp)) {
+                    continue;
+                }
+                if (!touched) {
+                    memset(sum, 0, n * sizeof(float));
+                }
+                touched = true;
+                tp_k_window_t q = tp_window(g, y, x, o / g->filters);
+                tp_k_axpy_f32(sum, dp, tp_patch(k, &q), n);
+                t->macs += n;
+            }
+        }
+        if (touched) {
+            tp_optim_row(k->m, t, o, 1.0f, sum, NULL);
+        } else if (tp_optim_moves_all(k->m)) {
+            tp_optim_untouched(k->m, t, o);
+        }
+    }
+}
+
+static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx) {
+    bool looks = tp_table(m)[l].rows > 0 || tp_behind_relu(m, &tp_table(m)[l]);
+    tp_work_t k = tp_begin(m, l, looks);
+    const tp_layer_t *t = k.t;
+    bool one_place = t->h == 1 && t->w == 1 && k.g.groups == 1;
+    bool update = t->rows > 0, in_place = tp_optim_in_place(m);
+    k.dx = dx;
+    if (one_place) {
+        tp_places_backward(&k, dx != NULL, update, in_place);
+        const float *d = tp_at(m, t->off_d);
+        for (uint32_t o = 0; o < t->rows && tp_optim_moves_all(m); o++) {
+            if (tp_k_is_zero(d[o])) {
+                tp_optim_untouched(m, k.t, o);
+            }
+        }
+        return;
+    }
+    // The weights are shared by all places: dx needs them all as they were.
+    if (dx != NULL) {
+        tp_places_backward(&k, true, false, in_place);
+    }
+    if (update && (in_place || m->batch > 1)) {
+        tp_places_backward(&k, false, true, in_place);
+    } else if (update) {
+        tp_filters_step(&k);
+    }
+}
+
+// out (c) = sum of v (places, c) over the places, of |v| where `absolute`.
+static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c,
+    bool absolute) {
+    memset(out, 0, c * sizeof(float));
+    for (uint32_t p = 0; p < places; p++, v += c) {
+        for (uint32_t j = 0; j < c; j++) {
+            out[j] = out[j] + (absolute && v[j] < 0.0f ? -v[j] : v[j]);
+        }
+    }
+}
+
+// Keep what the policy wants of d; counts what is left.
+static tp_choice_t tp_select(tp_model_t *m, uint32_t l, float y, float y_after) {
+    tp_layer_t *t = &tp_table(m)[l];
+    float *d = tp_at(m, t->off_d), *sums = tp_scratch(m);
+    uint32_t n = tp_row_size(t), c = t->c;
+    bool channels = t->select == TP_SELECT_CHANNELS;
+    tp_choice_t choice = tp_policy_choose(m, l, channels ? c : n, y, y_after);
+    t->ratio = choice.ratio;
+    if (!channels) {
+        t->k = tp_topk(d, n, choice.k);
+    } else {
+        tp_channel_sums(sums, d, n / c, c, true);
+        tp_topk(sums, c, choice.k);
+        t->k = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            d[i] = sums[i % c] == 0.0f ? 0.0f : d[i];
+            t->k += d[i] != 0.0f;
+        }
+        choice.k = choice.k * (n / c);
+    }
+    t->k_sum += t->k;
+    if (choice.k < n) {
+        tp_policy_rescale(m, d, n, y);
+    }
+    return choice;
+}
+
+// --- Rows without weights ---
+
+static void tp_pool_forward(tp_model_t *m, const tp_layer_t *t) {
+    tp_geometry_t g = tp_geometry(t, tp_map_shape(m, t->source));
+    const float *x = tp_map(m, t->source);
+    float *out = tp_at(m, t->off_act);
+    for (int32_t i = 0; i < t->h * t->w; i++, out += t->c) {
+        tp_k_window_t q = tp_window(&g, i / t->w, i % t->w, 0);
+        if (t->kind == TP_LAYER_MAX_POOL) {
+            tp_k_max_f32(out, x, &q);
+        } else {
+            tp_k_mean_f32(out, x, &q);
+        }
+    }
+}
+
+static void tp_pool_backward(tp_model_t *m, const tp_layer_t *t, float *dx) {
+    tp_geometry_t g = tp_geometry(t, tp_map_shape(m, t->source));
+    const float *x = tp_map(m, t->source), *out = tp_at(m, t->off_act), *d = tp_at(m, t->off_d);
+    for (int32_t i = 0; i < t->h * t->w; i++, out += t->c, d += t->c) {
+        tp_k_window_t q = tp_window(&g, i / t->w, i % t->w, 0);
+        if (t->kind == TP_LAYER_MAX_POOL) {
+            tp_k_max_backward_f32(dx, d, x, out, &q);
+        } else {
+            tp_k_mean_backward_f32(dx, d, &q);
+        }
+    }
+}
+
+// out[i] = x[i] / (1 - rate) or 0, drawn by the key of the sample; the same for d on its way back.
+static void tp_dropout(tp_model_t *m, uint32_t l, float *out, const float *x) {
+    const tp_layer_t *t = &tp_table(m)[l];
+    uint32_t n = tp_row_size(t), limit = (uint32_t)(t->slope * 16777216.0f);
+    float keep = 1.0f / (1.0f - t->slope);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t draw = tp_hash(m->dropout_key + l * 0x9e3779b9u + i * 0x85ebca6bu) >> 8;
+        out[i] = m->dropout_key == 0 ? x[i] : draw < limit ? 0.0f : x[i] * keep;
+    }
+}
+
+// --- All rows ---
+
+void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
+    const tp_layer_t *t = &tp_table(m)[l];
+    float *out = tp_at(m, t->off_act);
+    uint32_t n = tp_row_size(t);
+    if (tp_has_weights(t->kind)) {
+        tp_work_t k = tp_begin(m, l, true);
+        tp_weights_forward(&k, macs);
+    } else if (t->kind == TP_LAYER_ADD) {
+        const float *a = tp_map(m, t->source), *b = tp_map(m, t->other);
+        for (uint32_t i = 0; i < n; i++) {
+            out[i] = a[i] + b[i];
+        }
+    } else if (t->kind == TP_LAYER_DROPOUT) {
+        tp_dropout(m, l, out, tp_map(m, t->source));
+    } else {
+        tp_pool_forward(m, t);
+    }
+    tp_activate(out, n, t->activation, t->slope);
+}
+
+// d of map r; NULL where none is needed. `first`: nothing was added to it yet.
+static float *tp_source_delta(tp_model_t *m, uint32_t r, bool first, const float *unless) {
+    const tp_layer_t *s = r > 0 ? &tp_table(m)[r - 1u] : NULL;
+    if (s == NULL || s->off_d == 0) {
+        return NULL;
+    }
+    float *d = tp_at(m, s->off_d);
+    if (first && d != unless) {
+        memset(d, 0, tp_row_size(s) * sizeof(float));
+    }
+    return d;
+}
+
+static void tp_add_to(float *to, const float *d, uint32_t n) {
+    for (uint32_t i = 0; i < n && to != NULL && to != d; i++) {
+        to[i] = to[i] + d[i];
+    }
+}
+
+// d of map r is complete: dLoss/da becomes dLoss/dz.
+static void tp_complete(tp_model_t *m, uint32_t r) {
+    const tp_layer_t *s = &tp_table(m)[r - 1u];
+    tp_activate_backward(tp_at(m, s->off_d), tp_at(m, s->off_act), tp_row_size(s), s->activation,
+        s->slope);
+}
+
+static void tp_row_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+    tp_layer_t *t = &tp_table(m)[l];
+    float *d = tp_at(m, t->off_d);
+    bool two = t->kind == TP_LAYER_ADD;
+    float *to = tp_source_delta(m, t->source, t->flags & TP_ROW_FIRST_SOURCE, d);
+    float *other = two ? tp_source_delta(m, t->other, t->flags & TP_ROW_FIRST_OTHER, d) : NULL;
+    if (tp_has_weights(t->kind)) {
+        uint32_t n = tp_row_size(t), c = t->c;
+        if (t->trainable != TP_TRAIN_NONE) {
+            float *sums = tp_scratch(m);
+            if (n > c) {
+                tp_channel_sums(sums, d, n / c, c, false);
+            }
+            tp_optim_bias(m, t, n > c ? sums : d);
+        }
+        tp_choice_t choice = tp_select(m, l, y, y_after);
+        uint32_t passes = (t->rows > 0 ? 1u : 0u) + (to != NULL ? 1u : 0u);
+        m->policy_macs += (uint64_t)choice.k * tp_layer_fan_in(m, l) * passes;
+        if (passes > 0) {
+            tp_weights_backward(m, l, to);
+        }
+    } else if (two) {
+        uint32_t n = tp_row_size(t);
+        tp_add_to(other, d, n);
+        tp_add_to(to, d, n);
+    } else if (t->kind == TP_LAYER_DROPOUT) {
+        // Where nobody else adds to it, d of the source is in the same place.
+        uint32_t n = tp_row_size(t);
+        tp_dropout(m, l, d, d);
+        tp_add_to(to, d, n);
+    } else {
+        tp_pool_backward(m, t, to);
+    }
+    if (to != NULL && (t->flags & TP_ROW_LAST_SOURCE) != 0) {
+        tp_complete(m, t->source);
+    }
+    if (other != NULL && (t->flags & TP_ROW_LAST_OTHER) != 0) {
+        tp_complete(m, t->other);
+    }
+}
+
+void tp_backward(tp_model_t *m, float y) {
+    tp_layer_t *table = tp_table(m);
+    float y_after = 0.0f;
+    for (uint32_t l = m->n_layers; l-- > 0;) {
+        tp_layer_t *t = &table[l];
+        if ((t->flags & TP_ROW_WANTS_D) == 0) {
+            continue;
+        }
+        if (l + 1u < m->n_layers && tp_has_weights(t->kind)) {
+            y = tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
+            // An overflow on the way down must not reach the weights: they stay as they are from
+            // here on. The loss of the next sample tells whether the model is lost.
+            if (!tp_isfinite(y)) {
+                return;
+            }
+        }
+        tp_row_backward(m, l, y, y_after);
+        y_after = tp_has_weights(t->kind) ? y : y_after;
+    }
+}
