@@ -416,8 +416,9 @@ TinyPropV2 = {}
 NET = """
 import tinyprop as tp
 
-def layers(classes, units):
-    return [tp.Flatten(), tp.Dense(units, activation="relu"), tp.Dense(classes)]
+def layers(x=None, units=8, classes=10):
+    x = x or tp.Input((8, 8))
+    return [x, tp.Flatten(), tp.Dense(units, activation="relu"), tp.Dense(classes)]
 """
 
 
@@ -450,10 +451,15 @@ def test_a_model_may_be_a_file_of_its_own(unix, tmp_path):
     # What the file says is part of what a kept training depends on.
     (tmp_path / "net.py").write_text(NET + "\n")
     assert outcomes(path, unix)[0].policies["Full"][0][2].key != first
-    (tmp_path / "net.py").write_text("def layers(classes, units): return [1 // 0]")
+    (tmp_path / "net.py").write_text("def layers(x=None, units=8): return [1 // 0]")
     with pytest.raises(SystemExit, match="error: small: divi"):
         outcomes(path, unix)
-    path.write_text(path.read_text().replace("net.py", "gone.py"))
+    (tmp_path / "net.py").write_text(NET)
+    text = path.read_text()
+    path.write_text(text.replace("units = 12", "units = 12, classes = 9"))
+    with pytest.raises(SystemExit, match="the model has 9 outputs, the data 10 classes"):
+        outcomes(path, unix)
+    path.write_text(text.replace("net.py", "gone.py"))
     with pytest.raises(SystemExit, match="no file .*gone.py for the model"):
         outcomes(path, unix)
 

@@ -208,7 +208,8 @@ class Collection:
     def _add(self, path, alone):
         raw = read(path)
         if "experiments" not in raw:
-            self.experiments.append(Experiment(path))
+            if path.stem not in [e.name for e in self.experiments]:
+                self.experiments.append(Experiment(path))
             return
         check(path.stem, raw, KEYS["collection"])
         first = len(self.experiments)

@@ -41,13 +41,18 @@ def make(what, kind, settings):
 
 
 def layers(model, train):
-    """The layers behind Input. "classes" stands for the number of classes or targets; a layer
-    that takes another one (`other`, `after`) says the `name` that one was given."""
-    n = train.classes or train.targets
+    """All layers. Of a file: what its layers(input, **arguments) gives. In a list "classes" is the
+    number of classes or targets, and a layer that takes another one (`other`, `after`) says the
+    `name` that one was given."""
+    x = train.input()
     if "module" in model:
         sys.path.insert(0, "")
-        return __import__(model["module"]).layers(n, **model["arguments"])
-    made, named = [], {}
+        network = __import__(model["module"])
+        # Samples may have another shape with as many values: 28 x 28 for 28 x 28 x 1.
+        x = tp.Input(network.layers()[0].shape, x.scale, x.offset)
+        return network.layers(x, **model["arguments"])
+    n = train.classes or train.targets
+    made, named = [x], {}
     for i, settings in enumerate(model["layers"]):
         what = "layer %d" % (i + 1)
         settings = {k: n if v == "classes" else v for k, v in settings.items()}
@@ -106,7 +111,7 @@ def run(job):
         m.reset_stats()
     else:
         m = tp.Sequential(
-            [train.input()] + layers(job["model"], train),
+            layers(job["model"], train),
             loss=job["loss"],
             optimizer=optimizer,
             policy=policy,
@@ -118,7 +123,11 @@ def run(job):
     result["inputs"], result["outputs"] = train.x.size, train.classes or train.targets
     if job["describe"]:
         # One sample shows that data and model fit together.
-        m.predict(train[0][0])
+        outputs = m.predict(train[0][0]).size
+        if outputs != (train.classes or train.targets):
+            what = "classes" if train.classes else "targets"
+            n = train.classes or train.targets
+            raise ValueError("the model has %d outputs, the data %d %s" % (outputs, n, what))
         say("result", result)
         return
     if job["start"] and test:
