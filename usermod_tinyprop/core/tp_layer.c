@@ -371,7 +371,7 @@ static void tp_complete(tp_model_t *m, uint32_t r) {
         s->slope);
 }
 
-static void tp_row_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
     tp_layer_t *t = &tp_table(m)[l];
     float *d = tp_at(m, t->off_d);
     bool two = t->kind == TP_LAYER_ADD;
@@ -428,7 +428,7 @@ void tp_backward(tp_model_t *m, float y) {
                 return;
             }
         }
-        tp_row_backward(m, l, y, y_after);
+        tp_layer_backward(m, l, y, y_after);
         y_after = tp_has_weights(t->kind) ? y : y_after;
     }
 }
