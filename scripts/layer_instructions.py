@@ -39,7 +39,8 @@ def compiled(compiler, output, arguments):
     command = [compiler, *FLAGS, *arguments, BENCHMARKS / "layers.c", *units(), "-o", output]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
-        fail(f"layers.c: {(done.stderr.strip() or 'does not compile').splitlines()[-1]}")
+        said = [line for line in done.stderr.splitlines() if "error" in line]
+        fail(f"layers.c does not compile: {(said or ['no message'])[0]}")
     return output
 
 

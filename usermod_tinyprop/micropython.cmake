@@ -22,6 +22,8 @@ set(TINYPROP_CORE
 )
 set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_vfp.c
 )
 
 add_library(usermod_tinyprop INTERFACE)

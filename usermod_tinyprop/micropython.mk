@@ -23,6 +23,8 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	)
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 	tp_kernels_generic.c \
+	tp_kernels_sse2.c \
+	tp_kernels_vfp.c \
 	)
 
 # Optimisation of our own loops, whatever the port uses for the rest. The arithmetic is defined

@@ -97,40 +97,65 @@ typedef struct {
     float *dx;          // d of the patch, or NULL
     uint32_t first;     // the first filter
     const tp_k_index_t *index, *dx_index; // columns that are not zero, or NULL for all
-    bool update;
 } tp_place_t;
 
-// Old weights give dx; then the weights of filter `o` take their step.
-static void tp_filter_backward(tp_work_t *k, const tp_place_t *p, uint32_t o, bool in_place) {
-    uint32_t n = k->g.fan_in, row = p->first + o;
-    float d = p->d[o], *w = k->w + (size_t)row * n, step = -(k->m->opt.lr * d);
-    bool update = p->update && row < k->t->rows;
+// Old weights give dx.
+static uint64_t tp_place_dx(const tp_work_t *k, const tp_place_t *p) {
+    uint32_t n = k->g.fan_in, kept = 0;
+    const float *w = k->w + (size_t)p->first * n;
+    if (p->dx_index == NULL) {
+        return (uint64_t)n * tp_k_rows_dx_f32(p->dx, w, p->d, k->g.filters, n);
+    }
+    for (uint32_t o = 0; o < k->g.filters; o++, w += n) {
+        if (!tp_k_is_zero(p->d[o])) {
+            tp_k_axpy_index_f32(p->dx, p->d[o], w, p->dx_index);
+            kept++;
+        }
+    }
+    return (uint64_t)kept * p->dx_index->total;
+}
+
+// The weights of the filters that train take their step.
+static uint64_t tp_place_update(tp_work_t *k, const tp_place_t *p, bool in_place) {
+    uint32_t n = k->g.fan_in, kept = 0, rows = k->t->rows;
+    float lr = k->m->opt.lr, *w = k->w + (size_t)p->first * n;
+    rows = p->first >= rows ? 0 : rows - p->first < k->g.filters ? rows - p->first : k->g.filters;
+    if (in_place && p->index == NULL) {
+        return (uint64_t)n * tp_k_rows_update_f32(w, lr, p->d, p->x, rows, n);
+    }
+    for (uint32_t o = 0; o < rows; o++, w += n) {
+        float d = p->d[o];
+        if (tp_k_is_zero(d)) {
+            continue;
+        }
+        kept++;
+        if (in_place) {
+            tp_k_axpy_index_f32(w, -(lr * d), p->x, p->index);
+        } else {
+            tp_optim_row(k->m, k->t, p->first + o, d, p->x, p->index);
+        }
+    }
     bool skips = p->index != NULL && (in_place || k->m->batch > 1);
-    k->t->macs += (update ? (skips ? p->index->total : n) : 0) +
-        (p->dx != NULL ? (p->dx_index != NULL ? p->dx_index->total : n) : 0);
-    if (update && in_place && p->dx != NULL && p->dx_index == p->index) {
+    return (uint64_t)kept * (skips ? p->index->total : n);
+}
+
+// dx and update of the only place of a row in one pass over its weights.
+static uint64_t tp_place_both(tp_work_t *k, const tp_place_t *p) {
+    uint32_t n = k->g.fan_in, kept = 0, rows = k->t->rows;
+    float *w = k->w;
+    for (uint32_t o = 0; o < rows; o++, w += n) {
+        float d = p->d[o], step = -(k->m->opt.lr * d);
+        if (tp_k_is_zero(d)) {
+            continue;
+        }
+        kept++;
         if (p->index != NULL) {
             tp_k_back_update_index_f32(p->dx, w, p->x, d, step, p->index);
         } else {
             tp_k_back_update_f32(p->dx, w, p->x, d, step, n);
         }
-        return;
     }
-    if (p->dx != NULL && p->dx_index != NULL) {
-        tp_k_axpy_index_f32(p->dx, d, w, p->dx_index);
-    } else if (p->dx != NULL) {
-        tp_k_axpy_f32(p->dx, d, w, n);
-    }
-    if (!update) {
-        return;
-    }
-    if (!in_place) {
-        tp_optim_row(k->m, k->t, row, d, p->x, p->index);
-    } else if (p->index != NULL) {
-        tp_k_axpy_index_f32(w, step, p->x, p->index);
-    } else {
-        tp_k_axpy_f32(w, step, p->x, n);
-    }
+    return (uint64_t)kept * 2u * (p->index != NULL ? p->index->total : n);
 }
 
 static bool tp_behind_relu(const tp_model_t *m, const tp_layer_t *t) {
@@ -159,7 +184,7 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 }
                 tp_k_window_t q = tp_window(g, y, x, group);
                 tp_k_index_t index;
-                tp_place_t p = {d, NULL, NULL, group * rows, NULL, NULL, update};
+                tp_place_t p = {d, NULL, NULL, group * rows, NULL, NULL};
                 p.x = update || k->skip ? tp_patch(k, &q) : NULL;
                 if (k->skip) {
                     tp_k_index_f32(&index, k->columns, p.x, n);
@@ -172,11 +197,14 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 if (dx && !direct) {
                     memset(p.dx, 0, n * sizeof(float));
                 }
-                for (; o < rows; o++) {
-                    if (!tp_k_is_zero(d[o])) {
-                        tp_filter_backward(k, &p, o, in_place);
-                    }
+                uint64_t macs;
+                if (dx && update && in_place && p.dx_index == p.index && t->rows == rows) {
+                    macs = tp_place_both(k, &p);
+                } else {
+                    macs = dx ? tp_place_dx(k, &p) : 0;
+                    macs += update ? tp_place_update(k, &p, in_place) : 0;
                 }
+                k->t->macs += macs;
                 if (dx && !direct) {
                     tp_k_scatter_add_f32(k->dx, k->spare, &q);
                 }
@@ -359,8 +387,8 @@ static float *tp_source_delta(tp_model_t *m, uint32_t r, bool first, const float
 }
 
 static void tp_add_to(float *to, const float *d, uint32_t n) {
-    for (uint32_t i = 0; i < n && to != NULL && to != d; i++) {
-        to[i] = to[i] + d[i];
+    if (to != NULL && to != d) {
+        tp_k_add_f32(to, d, n);
     }
 }
 

@@ -9,6 +9,21 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../core/tp_config.h"
+
+// Whose file holds the loops that make up the work; one of them at most is 1.
+#if !TP_GENERIC_ONLY && defined(__SSE2__)
+#define TP_KERNELS_SSE2 1
+#elif !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FP) && (__ARM_FP & 4)
+#define TP_KERNELS_VFP 1
+#endif
+#ifndef TP_KERNELS_SSE2
+#define TP_KERNELS_SSE2 0
+#endif
+#ifndef TP_KERNELS_VFP
+#define TP_KERNELS_VFP 0
+#endif
+
 // v == 0, by its bits: a core without an FPU would call a routine to compare.
 static inline bool tp_k_is_zero(float v) {
     uint32_t bits;
@@ -42,6 +57,8 @@ void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, s
 void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
     size_t cols, const tp_k_index_t *index);
 
+// y[i] = y[i] + x[i]
+void tp_k_add_f32(float *y, const float *x, size_t n);
 // y[i] = y[i] + a * x[i]
 void tp_k_axpy_f32(float *y, float a, const float *x, size_t n);
 void tp_k_axpy_index_f32(float *y, float a, const float *x, const tp_k_index_t *index);
@@ -52,6 +69,17 @@ void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t 
 void tp_k_back_update_f32(float *dx, float *w, const float *x, float d, float g, size_t n);
 void tp_k_back_update_index_f32(float *dx, float *w, const float *x, float d, float g,
     const tp_k_index_t *index);
+
+// For the rows o (of w) whose d[o] is not zero, in rising order: dx[i] = dx[i] + d[o] * w[o, i].
+// Returns how many they were.
+size_t tp_k_rows_dx_f32(float *dx, const float *w, const float *d, size_t rows, size_t cols);
+// For the same rows: w[o, i] = w[o, i] + -(lr * d[o]) * x[i].
+size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
+    size_t cols);
+// The inner loops of both for four such rows at once, where there is a file for the instruction
+// set: dx[i] = (((dx[i] + d[0] * rows[0][i]) + ..; rows[r][i] = rows[r][i] + g[r] * x[i].
+void tp_k_four_dx_f32(float *dx, float *const rows[4], const float d[4], size_t n);
+void tp_k_four_update_f32(float *const rows[4], const float g[4], const float *x, size_t n);
 
 // A window of kh x kw places on a map x (h, w, c), its first corner at row y0, column x0, of the
 // channels c0 .. c0 + n. It may hang over the edges.

@@ -100,12 +100,112 @@ float tp_k_sum_squares_f32(const float *x, size_t n) {
     return tp_dot(x, x, n);
 }
 
+// --- What a file for one instruction set may do instead ---
+
+#if !TP_KERNELS_SSE2 && !TP_KERNELS_VFP
+
 void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
     size_t cols) {
     for (size_t o = 0; o < rows; o++) {
         z[o] = tp_dot(w + o * cols, x, cols) + b[o];
     }
 }
+
+void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] = y[i] + a * x[i];
+    }
+}
+
+void tp_k_back_update_f32(float *restrict dx, float *restrict w, const float *restrict x, float d,
+    float g, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float old = w[i];
+        dx[i] = dx[i] + d * old;
+        w[i] = old + g * x[i];
+    }
+}
+
+size_t tp_k_rows_dx_f32(float *restrict dx, const float *restrict w, const float *restrict d,
+    size_t rows, size_t cols) {
+    size_t kept = 0;
+    for (size_t o = 0; o < rows; o++, w += cols) {
+        if (!tp_k_is_zero(d[o])) {
+            tp_k_axpy_f32(dx, d[o], w, cols);
+            kept++;
+        }
+    }
+    return kept;
+}
+
+size_t tp_k_rows_update_f32(float *restrict w, float lr, const float *restrict d,
+    const float *restrict x, size_t rows, size_t cols) {
+    size_t kept = 0;
+    for (size_t o = 0; o < rows; o++, w += cols) {
+        if (!tp_k_is_zero(d[o])) {
+            tp_k_axpy_f32(w, -(lr * d[o]), x, cols);
+            kept++;
+        }
+    }
+    return kept;
+}
+
+#else
+
+// Four rows share one pass over dx or x; the order of every sum stays.
+size_t tp_k_rows_dx_f32(float *restrict dx, const float *restrict w, const float *restrict d,
+    size_t rows, size_t cols) {
+    float *four[4], factors[4];
+    size_t kept = 0;
+    for (size_t o = 0; o < rows; o++, w += cols) {
+        if (tp_k_is_zero(d[o])) {
+            continue;
+        }
+        four[kept & 3u] = (float *)(uintptr_t)w;
+        factors[kept & 3u] = d[o];
+        if ((++kept & 3u) == 0) {
+            tp_k_four_dx_f32(dx, four, factors, cols);
+        }
+    }
+    for (size_t r = 0; r < (kept & 3u); r++) {
+        tp_k_axpy_f32(dx, factors[r], four[r], cols);
+    }
+    return kept;
+}
+
+size_t tp_k_rows_update_f32(float *restrict w, float lr, const float *restrict d,
+    const float *restrict x, size_t rows, size_t cols) {
+    float *four[4], factors[4];
+    size_t kept = 0;
+    for (size_t o = 0; o < rows; o++, w += cols) {
+        if (tp_k_is_zero(d[o])) {
+            continue;
+        }
+        four[kept & 3u] = w;
+        factors[kept & 3u] = -(lr * d[o]);
+        if ((++kept & 3u) == 0) {
+            tp_k_four_update_f32(four, factors, x, cols);
+        }
+    }
+    for (size_t r = 0; r < (kept & 3u); r++) {
+        tp_k_axpy_f32(four[r], factors[r], x, cols);
+    }
+    return kept;
+}
+
+#endif
+
+#if !TP_KERNELS_VFP
+
+void tp_k_add_f32(float *restrict y, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] = y[i] + x[i];
+    }
+}
+
+#endif
+
+// --- The rest ---
 
 void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
     size_t cols, const tp_k_index_t *index) {
@@ -123,12 +223,6 @@ void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float
     }
 }
 
-void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        y[i] = y[i] + a * x[i];
-    }
-}
-
 void tp_k_axpy_index_f32(float *restrict y, float a, const float *restrict x,
     const tp_k_index_t *index) {
     const uint16_t *c = index->columns;
@@ -140,15 +234,6 @@ void tp_k_axpy_index_f32(float *restrict y, float a, const float *restrict x,
 void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         y[i] = decay * y[i] + a * x[i];
-    }
-}
-
-void tp_k_back_update_f32(float *restrict dx, float *restrict w, const float *restrict x, float d,
-    float g, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float old = w[i];
-        dx[i] = dx[i] + d * old;
-        w[i] = old + g * x[i];
     }
 }
 
@@ -198,13 +283,16 @@ void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_
 void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch, const tp_k_window_t *q) {
     tp_inside_t in = tp_inside(q);
     size_t n = (size_t)q->n, line = (size_t)q->kw * n;
+    size_t width = in.x_end > in.x ? (size_t)(in.x_end - in.x) : 0;
     for (int32_t y = in.y; y < in.y_end; y++) {
         float *to = x + ((size_t)y * (size_t)q->w + (size_t)in.x) * (size_t)q->c + q->c0;
         const float *from = patch + (size_t)(y - q->y0) * line + (size_t)(in.x - q->x0) * n;
-        for (int32_t i = in.x; i < in.x_end; i++, to += q->c, from += n) {
-            for (size_t j = 0; j < n; j++) {
-                to[j] = to[j] + from[j];
-            }
+        if (q->n == q->c) {
+            tp_k_add_f32(to, from, width * n);
+            continue;
+        }
+        for (size_t i = 0; i < width; i++, to += q->c, from += n) {
+            tp_k_add_f32(to, from, n);
         }
     }
 }
