@@ -72,6 +72,5 @@ static void fault(void) {
     }
 }
 
-__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    &stack_top, (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault,
-    (void *)fault};
+__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {&stack_top,
+    (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault, (void *)fault};

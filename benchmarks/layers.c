@@ -34,7 +34,10 @@ static void print_crc(const char *name, const tp_model_t *m) {
 
 static void dense(const char *name, uint32_t n_in, uint32_t hidden, uint8_t policy) {
     const tp_layer_spec_t layers[] = {
-        {.kind = TP_LAYER_DENSE, .units = hidden, .activation = TP_RELU, .trainable = TP_TRAIN_ALL},
+        {.kind = TP_LAYER_DENSE,
+            .units = hidden,
+            .activation = TP_RELU,
+            .trainable = TP_TRAIN_ALL},
         {.kind = TP_LAYER_DENSE, .units = 10, .trainable = TP_TRAIN_ALL},
     };
     const tp_spec_t spec = {.h = 1,
@@ -119,9 +122,9 @@ static void backward(tp_model_t *m, const char *what, const tp_policy_t *policy,
     bench_begin();
     float sum = tp_k_sum_abs_f32(tp_layer_delta(m, 1), tp_row_size(t));
     tp_layer_backward(m, 1, sum, 0.0f);
-    const char *pass = policy->kind == TP_FULL  ? "full"
-        : select == TP_SELECT_CHANNELS          ? "channels"
-                                                : "TopK";
+    const char *pass = policy->kind == TP_FULL ? "full"
+        : select == TP_SELECT_CHANNELS         ? "channels"
+                                               : "TopK";
     bench_end(what != NULL ? joined(what, pass) : NULL);
 }
 

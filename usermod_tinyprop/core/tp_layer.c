@@ -35,8 +35,7 @@ typedef struct {
 
 // Is leaving out zero inputs worth the index?
 static bool tp_skips_zeros(const tp_model_t *m, const float *x, uint32_t n) {
-    return m->zero_skip > 0 &&
-        (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
+    return m->zero_skip > 0 && (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
 }
 
 // `looks`: at the values of the source map.
@@ -65,14 +64,26 @@ static const float *tp_patch(const tp_work_t *k, const tp_k_window_t *q) {
     return k->gathered;
 }
 
+// One filter to each channel: kernels run over the channels.
+static bool tp_by_channel(const tp_geometry_t *g) {
+    return g->groups > 1 && g->filters == 1;
+}
+
 static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
     const tp_geometry_t *g = &k->g;
     const tp_layer_t *t = k->t;
     const float *b = tp_layer_bias(k->m, k->l);
     float *out = tp_at(k->m, t->off_act);
     uint32_t n = g->fan_in, rows = g->filters;
+    bool by_channel = tp_by_channel(g);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
+            if (by_channel) {
+                tp_k_window_t q = tp_window(g, y, x, 0);
+                *macs += tp_k_depthwise_f32(out, k->w, k->x, b, &q, k->skip);
+                out += t->c;
+                continue;
+            }
             for (uint32_t group = 0; group < g->groups; group++, out += rows) {
                 tp_k_window_t q = tp_window(g, y, x, group);
                 const float *patch = tp_patch(k, &q);
@@ -95,44 +106,33 @@ static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
 typedef struct {
     const float *d, *x; // d of the filters, the patch
     float *dx;          // d of the patch, or NULL
-    uint32_t first;     // the first filter
+    uint32_t first;     // the first of these filters
+    uint32_t filters;
     const tp_k_index_t *index, *dx_index; // columns that are not zero, or NULL for all
 } tp_place_t;
 
 // Old weights give dx.
 static uint64_t tp_place_dx(const tp_work_t *k, const tp_place_t *p) {
-    uint32_t n = k->g.fan_in, kept = 0;
-    const float *w = k->w + (size_t)p->first * n;
-    if (p->dx_index == NULL) {
-        return (uint64_t)n * tp_k_rows_dx_f32(p->dx, w, p->d, k->g.filters, n);
-    }
-    for (uint32_t o = 0; o < k->g.filters; o++, w += n) {
-        if (!tp_k_is_zero(p->d[o])) {
-            tp_k_axpy_index_f32(p->dx, p->d[o], w, p->dx_index);
-            kept++;
-        }
-    }
-    return (uint64_t)kept * p->dx_index->total;
+    uint32_t n = k->g.fan_in;
+    size_t kept =
+        tp_k_rows_dx_f32(p->dx, k->w + (size_t)p->first * n, p->d, p->filters, n, p->dx_index);
+    return (uint64_t)kept * (p->dx_index != NULL ? p->dx_index->total : n);
 }
 
 // The weights of the filters that train take their step.
 static uint64_t tp_place_update(tp_work_t *k, const tp_place_t *p, bool in_place) {
-    uint32_t n = k->g.fan_in, kept = 0, rows = k->t->rows;
-    float lr = k->m->opt.lr, *w = k->w + (size_t)p->first * n;
-    rows = p->first >= rows ? 0 : rows - p->first < k->g.filters ? rows - p->first : k->g.filters;
-    if (in_place && p->index == NULL) {
-        return (uint64_t)n * tp_k_rows_update_f32(w, lr, p->d, p->x, rows, n);
-    }
-    for (uint32_t o = 0; o < rows; o++, w += n) {
-        float d = p->d[o];
-        if (tp_k_is_zero(d)) {
-            continue;
-        }
-        kept++;
-        if (in_place) {
-            tp_k_axpy_index_f32(w, -(lr * d), p->x, p->index);
-        } else {
-            tp_optim_row(k->m, k->t, p->first + o, d, p->x, p->index);
+    uint32_t n = k->g.fan_in, rows = k->t->rows;
+    size_t kept = 0;
+    rows = p->first >= rows ? 0 : rows - p->first < p->filters ? rows - p->first : p->filters;
+    if (in_place) {
+        float *w = k->w + (size_t)p->first * n;
+        kept = tp_k_rows_update_f32(w, k->m->opt.lr, p->d, p->x, rows, n, p->index);
+    } else {
+        for (uint32_t o = 0; o < rows; o++) {
+            if (!tp_k_is_zero(p->d[o])) {
+                tp_optim_row(k->m, k->t, p->first + o, p->d[o], p->x, p->index);
+                kept++;
+            }
         }
     }
     bool skips = p->index != NULL && (in_place || k->m->batch > 1);
@@ -141,9 +141,9 @@ static uint64_t tp_place_update(tp_work_t *k, const tp_place_t *p, bool in_place
 
 // dx and update of the only place of a row in one pass over its weights.
 static uint64_t tp_place_both(tp_work_t *k, const tp_place_t *p) {
-    uint32_t n = k->g.fan_in, kept = 0, rows = k->t->rows;
-    float *w = k->w;
-    for (uint32_t o = 0; o < rows; o++, w += n) {
+    uint32_t n = k->g.fan_in, kept = 0;
+    float *w = k->w + (size_t)p->first * n;
+    for (uint32_t o = 0; o < p->filters; o++, w += n) {
         float d = p->d[o], step = -(k->m->opt.lr * d);
         if (tp_k_is_zero(d)) {
             continue;
@@ -171,20 +171,26 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
     // Behind a ReLU the columns with x == 0 are those whose d becomes 0: dx may skip them too.
     bool relu = tp_behind_relu(k->m, t);
     bool direct = g->contiguous && (t->flags & TP_ROW_FIRST_SOURCE) != 0;
+    bool by_channel = tp_by_channel(g) && (in_place || !update);
     const float *d = tp_at(k->m, t->off_d);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
+            if (by_channel) {
+                tp_k_window_t q = tp_window(g, y, x, 0);
+                k->t->macs += dx
+                    ? tp_k_depthwise_dx_f32(k->dx, k->w, k->x, d, &q, k->skip && relu)
+                    : tp_k_depthwise_update_f32(k->w, k->m->opt.lr, k->x, d, t->rows, &q, k->skip);
+                d += t->c;
+                continue;
+            }
             for (uint32_t group = 0; group < g->groups; group++, d += rows) {
-                uint32_t o = 0;
-                while (o < rows && tp_k_is_zero(d[o])) {
-                    o++;
-                }
+                uint32_t o = (uint32_t)tp_k_next_f32(d, 0, rows);
                 if (o == rows) {
                     continue;
                 }
                 tp_k_window_t q = tp_window(g, y, x, group);
                 tp_k_index_t index;
-                tp_place_t p = {d, NULL, NULL, group * rows, NULL, NULL};
+                tp_place_t p = {d + o, NULL, NULL, group * rows + o, rows - o, NULL, NULL};
                 p.x = update || k->skip ? tp_patch(k, &q) : NULL;
                 if (k->skip) {
                     tp_k_index_f32(&index, k->columns, p.x, n);
@@ -195,7 +201,7 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                     p.dx = direct ? k->dx + tp_corner(&q) : k->spare;
                 }
                 if (dx && !direct) {
-                    memset(p.dx, 0, n * sizeof(float));
+                    tp_k_clear_f32(p.dx, n);
                 }
                 uint64_t macs;
                 if (dx && update && in_place && p.dx_index == p.index && t->rows == rows) {
@@ -273,14 +279,19 @@ static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx) {
     }
 }
 
-// out (c) = sum of v (places, c) over the places, of |v| where `absolute`.
-static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c,
-    bool absolute) {
-    memset(out, 0, c * sizeof(float));
+// out (c) = sum of v (places, c) over the places.
+static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c) {
+    tp_k_clear_f32(out, c);
     for (uint32_t p = 0; p < places; p++, v += c) {
-        for (uint32_t j = 0; j < c; j++) {
-            out[j] = out[j] + (absolute && v[j] < 0.0f ? -v[j] : v[j]);
-        }
+        tp_k_add_f32(out, v, c);
+    }
+}
+
+// The same of |v|.
+static void tp_channel_sums_abs(float *out, const float *v, uint32_t places, uint32_t c) {
+    tp_k_clear_f32(out, c);
+    for (uint32_t p = 0; p < places; p++, v += c) {
+        tp_k_add_abs_f32(out, v, c);
     }
 }
 
@@ -295,12 +306,18 @@ static tp_choice_t tp_select(tp_model_t *m, uint32_t l, float y, float y_after) 
     if (!channels) {
         t->k = tp_topk(d, n, choice.k);
     } else {
-        tp_channel_sums(sums, d, n / c, c, true);
+        tp_channel_sums_abs(sums, d, n / c, c);
         tp_topk(sums, c, choice.k);
         t->k = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            d[i] = sums[i % c] == 0.0f ? 0.0f : d[i];
-            t->k += d[i] != 0.0f;
+        for (uint32_t j = 0; j < c; j++) {
+            bool kept = !tp_k_is_zero(sums[j]);
+            for (uint32_t i = j; i < n; i += c) {
+                if (!kept) {
+                    d[i] = 0.0f;
+                } else {
+                    t->k += !tp_k_is_zero(d[i]);
+                }
+            }
         }
         choice.k = choice.k * (n / c);
     }
@@ -381,7 +398,7 @@ static float *tp_source_delta(tp_model_t *m, uint32_t r, bool first, const float
     }
     float *d = tp_at(m, s->off_d);
     if (first && d != unless) {
-        memset(d, 0, tp_row_size(s) * sizeof(float));
+        tp_k_clear_f32(d, tp_row_size(s));
     }
     return d;
 }
@@ -410,7 +427,7 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
         if (t->trainable != TP_TRAIN_NONE) {
             float *sums = tp_scratch(m);
             if (n > c) {
-                tp_channel_sums(sums, d, n / c, c, false);
+                tp_channel_sums(sums, d, n / c, c);
             }
             tp_optim_bias(m, t, n > c ? sums : d);
         }

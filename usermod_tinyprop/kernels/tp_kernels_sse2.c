@@ -21,6 +21,21 @@ static float tp_row_end(__m128 s, const float *w, const float *x, size_t i, size
     return ((lane[0] + lane[2]) + (lane[1] + lane[3])) + b;
 }
 
+float tp_k_sum_abs_f32(const float *x, size_t n) {
+    const __m128 mask = _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff));
+    __m128 s = _mm_setzero_ps();
+    size_t whole = n & ~(size_t)3u;
+    for (size_t i = 0; i < whole; i += 4u) {
+        s = _mm_add_ps(s, _mm_and_ps(mask, LOAD(x + i)));
+    }
+    float lane[4];
+    STORE(lane, s);
+    for (size_t i = whole; i < n; i++) {
+        lane[i & 3u] += __builtin_fabsf(x[i]);
+    }
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
 void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
     size_t cols) {
     size_t o = 0, whole = cols & ~(size_t)7u;
