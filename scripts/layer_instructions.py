@@ -146,25 +146,36 @@ def records_of(results, command):
     return records
 
 
+def missing_for(board):
+    """The program that counts for a board, where it is not here."""
+    program = "valgrind" if board == "x86-64" else "qemu-system-arm"
+    return program if not shutil.which(program) else None
+
+
+def measure_all(boards, flags=()):
+    """{board: (counts, CRCs)}; printed and recorded. All boards must have learnt the same."""
+    results = {}
+    for board in boards:
+        if missing_for(board):
+            fail(f"missing {missing_for(board)}: {setup_env.advice([missing_for(board)])}")
+        say(f"Counting on {board} ...")
+        results[board] = measure(board, flags)
+    table(results)
+    for what in next(iter(results.values()))[1]:
+        found = {crcs.get(what) for _, crcs in results.values()}
+        if len(found) > 1 and not flags:
+            fail(f"{what}: not the same parameters on {', '.join(results)}: {sorted(found)}")
+    command = " ".join(["python3 scripts/layer_instructions.py", *(f"--flag={f}" for f in flags)])
+    records_of(results, command).write()
+    return results
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--board", action="append", choices=BOARDS, help="default: all")
-    parser.add_argument("--flag", action="append", default=[], help="for the compiler, -DX=1")
+    parser.add_argument("--flag", action="append", default=[], help="for the compiler: -DX=1")
     arguments = parser.parse_args()
-    boards = arguments.board or BOARDS
-    for program in {"valgrind" if b == "x86-64" else "qemu-system-arm" for b in boards}:
-        if not shutil.which(program):
-            fail(f"missing {program}: {setup_env.advice([program])}")
-    results = {}
-    for board in boards:
-        say(f"Counting on {board} ...")
-        results[board] = measure(board, arguments.flag)
-    table(results)
-    for what in sorted({what for _, crcs in results.values() for what in crcs}):
-        found = {crcs[what] for _, crcs in results.values()}
-        if len(found) > 1 and not arguments.flag:
-            fail(f"{what}: not the same parameters on {', '.join(results)}: {sorted(found)}")
-    records_of(results, "python3 scripts/layer_instructions.py").write()
+    measure_all(arguments.board or BOARDS, arguments.flag)
 
 
 if __name__ == "__main__":
