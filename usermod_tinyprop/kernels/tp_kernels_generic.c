@@ -4,8 +4,21 @@
 
 #include "../core/tp.h"
 
-// What becomes a constant at the place of the call makes a loop of its own there.
+// Where every float operation is a call, the calls are the time, and the shape with the least
+// code is as fast as any; elsewhere compilers turn four named lanes into one vector accumulator,
+// and what becomes a constant at the place of a call makes a loop of its own there.
+#if defined(__SOFTFP__) || defined(__riscv_float_abi_soft)
+#define TP_FLOATS_ARE_CALLS 1
+#define TP_ONCE __attribute__((noinline))
+#define TP_INLINE static
+#define TP_SHARE 1
+#else
+#define TP_FLOATS_ARE_CALLS 0
+#define TP_ONCE
 #define TP_INLINE static inline __attribute__((always_inline))
+#define TP_SHARE 4 // rows in one pass, which share what they read of x or dx, and the index
+#endif
+
 #define TP_LANES(s) (((s)[0] + (s)[2]) + ((s)[1] + (s)[3]))
 
 static uint32_t tp_bits(float v) {
@@ -14,7 +27,7 @@ static uint32_t tp_bits(float v) {
     return bits;
 }
 
-static inline size_t tp_next(const float *x, size_t from, size_t n) {
+TP_INLINE size_t tp_next(const float *x, size_t from, size_t n) {
     while (from < n && tp_k_is_zero(x[from])) {
         from++;
     }
@@ -23,7 +36,7 @@ static inline size_t tp_next(const float *x, size_t from, size_t n) {
 
 size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
     // Most of what a policy leaves behind is zeros: four at a time.
-    while (from + 4u <= n &&
+    while (!TP_FLOATS_ARE_CALLS && from + 4u <= n &&
         ((tp_bits(x[from]) | tp_bits(x[from + 1u]) | tp_bits(x[from + 2u]) | tp_bits(x[from + 3u]))
             << 1) == 0) {
         from += 4u;
@@ -34,7 +47,7 @@ size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
 uint32_t tp_k_count_f32(const float *x, size_t n) {
     uint32_t count = 0;
     size_t i = 0;
-    for (; i + 4u <= n; i += 4u) {
+    for (; !TP_FLOATS_ARE_CALLS && i + 4u <= n; i += 4u) {
         count += !tp_k_is_zero(x[i]);
         count += !tp_k_is_zero(x[i + 1u]);
         count += !tp_k_is_zero(x[i + 2u]);
@@ -61,12 +74,7 @@ void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size
     index->total = total;
 }
 
-// Where every float operation is a call, the calls are the time, and the shape with the least
-// code is as fast as any; elsewhere compilers turn four named lanes into one vector accumulator.
-#if defined(__SOFTFP__) || defined(__riscv_float_abi_soft)
-#define TP_FLOATS_ARE_CALLS 1
-
-#define TP_ONCE __attribute__((noinline))
+#if TP_FLOATS_ARE_CALLS
 
 static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
     float s[4];
@@ -81,9 +89,6 @@ static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
 }
 
 #else
-#define TP_FLOATS_ARE_CALLS 0
-
-#define TP_ONCE
 
 static float tp_dot(const float *w, const float *x, size_t n) {
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
@@ -188,12 +193,6 @@ void tp_k_add_f32(float *restrict y, const float *restrict x, size_t n) {
 
 // --- The rest ---
 
-#if TP_FLOATS_ARE_CALLS
-#define TP_SHARE 1
-#else
-#define TP_SHARE 4 // rows in one pass, which share what they read of x or dx, and the index
-#endif
-
 // z of TP_SHARE rows.
 TP_INLINE void tp_dots_index(float *z, const float *w, const float *x, const float *b, size_t cols,
     const tp_k_index_t *index, size_t share) {
@@ -294,7 +293,7 @@ TP_INLINE void tp_few_rows(float *dx, const float *x, float *const *w, const flo
     }
 }
 
-TP_INLINE size_t tp_rows(float *dx, const float *x, float *w, float lr, const float *d,
+TP_INLINE TP_ONCE size_t tp_rows(float *dx, const float *x, float *w, float lr, const float *d,
     size_t rows, size_t cols, const tp_k_index_t *index) {
     float *few[TP_SHARE], factors[TP_SHARE];
     size_t kept = 0, n = 0;
@@ -316,14 +315,14 @@ TP_INLINE size_t tp_rows(float *dx, const float *x, float *w, float lr, const fl
 size_t tp_k_rows_dx_f32(float *dx, const float *w, const float *d, size_t rows, size_t cols,
     const tp_k_index_t *index) {
     float *at = (float *)(uintptr_t)w; // only read
-    return index != NULL ? tp_rows(dx, NULL, at, 0.0f, d, rows, cols, index)
-                         : tp_rows(dx, NULL, at, 0.0f, d, rows, cols, NULL);
+    return TP_FLOATS_ARE_CALLS || index != NULL ? tp_rows(dx, NULL, at, 0.0f, d, rows, cols, index)
+                                                : tp_rows(dx, NULL, at, 0.0f, d, rows, cols, NULL);
 }
 
 size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
     size_t cols, const tp_k_index_t *index) {
-    return index != NULL ? tp_rows(NULL, x, w, lr, d, rows, cols, index)
-                         : tp_rows(NULL, x, w, lr, d, rows, cols, NULL);
+    return TP_FLOATS_ARE_CALLS || index != NULL ? tp_rows(NULL, x, w, lr, d, rows, cols, index)
+                                                : tp_rows(NULL, x, w, lr, d, rows, cols, NULL);
 }
 
 // The part of the window that lies on the map: rows y..y_end, columns x..x_end.
@@ -331,7 +330,7 @@ typedef struct {
     int32_t y, y_end, x, x_end;
 } tp_inside_t;
 
-static tp_inside_t tp_inside(const tp_k_window_t *q) {
+static TP_ONCE tp_inside_t tp_inside(const tp_k_window_t *q) {
     tp_inside_t in = {q->y0 < 0 ? 0 : q->y0, q->y0 + q->kh > q->h ? q->h : q->y0 + q->kh,
         q->x0 < 0 ? 0 : q->x0, q->x0 + q->kw > q->w ? q->w : q->x0 + q->kw};
     return in;
@@ -384,7 +383,7 @@ typedef struct {
     size_t at, first;
 } tp_part_t;
 
-static tp_part_t tp_part(const tp_k_window_t *q) {
+static TP_ONCE tp_part_t tp_part(const tp_k_window_t *q) {
     tp_inside_t in = tp_inside(q);
     tp_part_t p = {in.y_end - in.y, in.x_end - in.x, q->kw, q->w * q->c, q->c,
         (size_t)(in.y * q->w + in.x) * (size_t)q->c + (size_t)q->c0,
@@ -392,7 +391,7 @@ static tp_part_t tp_part(const tp_k_window_t *q) {
     return p;
 }
 
-// The three things to do with the weight k of a filter and the value of x at a place of the map.
+// What to do with the weight k of a filter and the value of x at a place of the map.
 TP_INLINE void tp_depthwise_sum(float s[4], const float *w, const float *x, size_t at, size_t k,
     bool skip, uint32_t *macs) {
     if (!skip || !tp_k_is_zero(x[at])) {
@@ -401,18 +400,12 @@ TP_INLINE void tp_depthwise_sum(float s[4], const float *w, const float *x, size
     }
 }
 
-TP_INLINE void tp_depthwise_down(float *dx, const float *w, const float *x, float d, size_t at,
-    size_t k, bool skip, uint32_t *macs) {
-    if (!skip || !tp_k_is_zero(x[at])) {
-        dx[at] = dx[at] + d * w[k];
-        *macs += skip;
-    }
-}
-
-TP_INLINE void tp_depthwise_learn(float *w, const float *x, float g, size_t at, size_t k,
+// The same on the way back: dx learns of w, or (dx NULL) w of x.
+TP_INLINE void tp_depthwise_back(float *dx, float *w, const float *x, float a, size_t at, size_t k,
     bool skip, uint32_t *macs) {
     if (!skip || !tp_k_is_zero(x[at])) {
-        w[k] = w[k] + g * x[at];
+        float *y = dx != NULL ? dx + at : w + k;
+        *y = *y + a * (dx != NULL ? w[k] : x[at]);
         *macs += skip;
     }
 }
@@ -473,54 +466,43 @@ uint32_t tp_k_depthwise_f32(float *restrict z, const float *restrict w, const fl
     return skip ? macs : (uint32_t)(n * n_w);
 }
 
-uint32_t tp_k_depthwise_dx_f32(float *restrict dx, const float *restrict w,
-    const float *restrict x, const float *restrict d, const tp_k_window_t *q, bool skip) {
-    tp_part_t part = tp_part(q);
-    size_t n_w = (size_t)(q->kh * q->kw), n = (size_t)q->c;
-    uint32_t macs = 0, kept = 0;
-    dx += part.at;
-    x += part.at;
-    if (n_w == 1 && !skip) {
-        for (size_t j = 0; j < n; j++) {
-            if (!tp_k_is_zero(d[j])) {
-                dx[j] = dx[j] + d[j] * w[j];
-                kept++;
-            }
-        }
-        return kept;
-    }
-    for (size_t j = tp_k_next_f32(d, 0, n); j < n; j = tp_k_next_f32(d, j + 1u, n)) {
-        const float *wj = w + j * n_w;
-        float dj = d[j];
-        kept++;
-#define TP_DOWN(at, k, skip) tp_depthwise_down(dx + j, wj, x + j, dj, at, k, skip, &macs)
-        TP_EACH_PLACE(&part, TP_DOWN)
-    }
-    return skip ? macs : kept * (uint32_t)n_w;
-}
-
-uint32_t tp_k_depthwise_update_f32(float *restrict w, float lr, const float *restrict x,
-    const float *restrict d, size_t rows, const tp_k_window_t *q, bool skip) {
+TP_INLINE TP_ONCE uint32_t tp_depthwise_backward(float *dx, float *w, const float *x, float lr,
+    const float *d, size_t n, const tp_k_window_t *q, bool skip) {
     tp_part_t part = tp_part(q);
     size_t n_w = (size_t)(q->kh * q->kw);
     uint32_t macs = 0, kept = 0;
     x += part.at;
-    if (n_w == 1 && !skip) {
-        for (size_t j = 0; j < rows; j++) {
-            if (!tp_k_is_zero(d[j])) {
-                w[j] = w[j] + -(lr * d[j]) * x[j];
-                kept++;
-            }
+    dx = dx != NULL ? dx + part.at : NULL;
+    // A scale and a bias for each channel.
+    for (size_t j = 0; !TP_FLOATS_ARE_CALLS && n_w == 1 && !skip && j < n; j++) {
+        if (!tp_k_is_zero(d[j])) {
+            float a = dx != NULL ? d[j] : -(lr * d[j]);
+            tp_depthwise_back(dx != NULL ? dx + j : NULL, w + j, x + j, a, 0, 0, false, &macs);
+            kept++;
         }
+    }
+    if (!TP_FLOATS_ARE_CALLS && n_w == 1 && !skip) {
         return kept;
     }
-    for (size_t j = tp_k_next_f32(d, 0, rows); j < rows; j = tp_k_next_f32(d, j + 1u, rows)) {
-        float *wj = w + j * n_w, g = -(lr * d[j]);
+    for (size_t j = tp_next(d, 0, n); j < n; j = tp_next(d, j + 1u, n)) {
+        float *map = dx != NULL ? dx + j : NULL, *wj = w + j * n_w;
+        float a = dx != NULL ? d[j] : -(lr * d[j]);
         kept++;
-#define TP_LEARN(at, k, skip) tp_depthwise_learn(wj, x + j, g, at, k, skip, &macs)
-        TP_EACH_PLACE(&part, TP_LEARN)
+#define TP_BACK(at, k, skip) tp_depthwise_back(map, wj, x + j, a, at, k, skip, &macs)
+        TP_EACH_PLACE(&part, TP_BACK)
     }
     return skip ? macs : kept * (uint32_t)n_w;
+}
+
+uint32_t tp_k_depthwise_dx_f32(float *dx, const float *w, const float *x, const float *d,
+    const tp_k_window_t *q, bool skip) {
+    // w is only read.
+    return tp_depthwise_backward(dx, (float *)(uintptr_t)w, x, 0.0f, d, (size_t)q->c, q, skip);
+}
+
+uint32_t tp_k_depthwise_update_f32(float *w, float lr, const float *x, const float *d, size_t rows,
+    const tp_k_window_t *q, bool skip) {
+    return tp_depthwise_backward(NULL, w, x, lr, d, rows, q, skip);
 }
 
 void tp_k_max_f32(float *restrict out, const float *restrict x, const tp_k_window_t *q) {
