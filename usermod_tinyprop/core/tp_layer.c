@@ -139,25 +139,6 @@ static uint64_t tp_place_update(tp_work_t *k, const tp_place_t *p, bool in_place
     return (uint64_t)kept * (skips ? p->index->total : n);
 }
 
-// dx and update of the only place of a row in one pass over its weights.
-static uint64_t tp_place_both(tp_work_t *k, const tp_place_t *p) {
-    uint32_t n = k->g.fan_in, kept = 0;
-    float *w = k->w + (size_t)p->first * n;
-    for (uint32_t o = 0; o < p->filters; o++, w += n) {
-        float d = p->d[o], step = -(k->m->opt.lr * d);
-        if (tp_k_is_zero(d)) {
-            continue;
-        }
-        kept++;
-        if (p->index != NULL) {
-            tp_k_back_update_index_f32(p->dx, w, p->x, d, step, p->index);
-        } else {
-            tp_k_back_update_f32(p->dx, w, p->x, d, step, n);
-        }
-    }
-    return (uint64_t)kept * 2u * (p->index != NULL ? p->index->total : n);
-}
-
 static bool tp_behind_relu(const tp_model_t *m, const tp_layer_t *t) {
     const tp_layer_t *table = (const tp_layer_t *)(m + 1);
     return t->source > 0 && table[t->source - 1u].activation == TP_RELU;
@@ -203,14 +184,12 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 if (dx && !direct) {
                     tp_k_clear_f32(p.dx, n);
                 }
-                uint64_t macs;
-                if (dx && update && in_place && p.dx_index == p.index && t->rows == rows) {
-                    macs = tp_place_both(k, &p);
-                } else {
-                    macs = dx ? tp_place_dx(k, &p) : 0;
-                    macs += update ? tp_place_update(k, &p, in_place) : 0;
+                if (dx) {
+                    k->t->macs += tp_place_dx(k, &p);
                 }
-                k->t->macs += macs;
+                if (update) {
+                    k->t->macs += tp_place_update(k, &p, in_place);
+                }
                 if (dx && !direct) {
                     tp_k_scatter_add_f32(k->dx, k->spare, &q);
                 }

@@ -153,7 +153,7 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
                 return nonzero;
             }
         }
-        if (rivals <= TP_RIVALS || rivals == want || rest == 1u) {
+        if (rivals <= TP_RIVALS || rivals == want) {
             break;
         }
         uint32_t digit = rest < TP_DIGIT ? rest : TP_DIGIT, shift = rest - digit;

@@ -72,11 +72,6 @@ void tp_k_axpy_index_f32(float *y, float a, const float *x, const tp_k_index_t *
 // y[i] = decay * y[i] + a * x[i]; x may be y
 void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n);
 
-// dx[i] = dx[i] + d * w[i] with the old w, then w[i] = w[i] + g * x[i]; one pass.
-void tp_k_back_update_f32(float *dx, float *w, const float *x, float d, float g, size_t n);
-void tp_k_back_update_index_f32(float *dx, float *w, const float *x, float d, float g,
-    const tp_k_index_t *index);
-
 // For the rows o (of w) whose d[o] is not zero, in rising order: dx[i] = dx[i] + d[o] * w[o, i].
 // Both return how many rows they were. index: only its columns; NULL: all.
 size_t tp_k_rows_dx_f32(float *dx, const float *w, const float *d, size_t rows, size_t cols,

@@ -156,15 +156,6 @@ void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n
     }
 }
 
-void tp_k_back_update_f32(float *restrict dx, float *restrict w, const float *restrict x, float d,
-    float g, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float old = w[i];
-        dx[i] = dx[i] + d * old;
-        w[i] = old + g * x[i];
-    }
-}
-
 #endif
 
 #if !TP_KERNELS_VFP
@@ -236,16 +227,6 @@ void tp_k_axpy_index_f32(float *restrict y, float a, const float *restrict x,
 void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         y[i] = decay * y[i] + a * x[i];
-    }
-}
-
-void tp_k_back_update_index_f32(float *restrict dx, float *restrict w, const float *restrict x,
-    float d, float g, const tp_k_index_t *index) {
-    const uint16_t *c = index->columns;
-    for (uint32_t q = index->total; q > 0; q--, c++) {
-        float old = w[*c];
-        dx[*c] = dx[*c] + d * old;
-        w[*c] = old + g * x[*c];
     }
 }
 

@@ -76,24 +76,6 @@ void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n
     }
 }
 
-void tp_k_back_update_f32(float *restrict dx, float *restrict w, const float *restrict x, float d,
-    float g, size_t n) {
-    __m128 d4 = _mm_set1_ps(d), g4 = _mm_set1_ps(g);
-    size_t i = 0;
-    for (; i + 8u <= n; i += 8u) {
-        for (size_t j = i; j < i + 8u; j += 4u) {
-            __m128 old = LOAD(w + j);
-            STORE(dx + j, MAC(LOAD(dx + j), d4, old));
-            STORE(w + j, MAC(old, g4, LOAD(x + j)));
-        }
-    }
-    for (; i < n; i++) {
-        float old = w[i];
-        dx[i] = dx[i] + d * old;
-        w[i] = old + g * x[i];
-    }
-}
-
 void tp_k_four_dx_f32(float *restrict dx, float *const rows[4], const float d[4], size_t n) {
     const float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2], *w3 = rows[3];
     __m128 d0 = _mm_set1_ps(d[0]), d1 = _mm_set1_ps(d[1]);

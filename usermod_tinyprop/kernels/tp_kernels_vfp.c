@@ -17,7 +17,6 @@
 #define Q3 12, 13, 14, 15
 #define Q4 16, 17, 18, 19
 #define Q5 20, 21, 22, 23
-#define Q6 24, 25, 26, 27
 #define ALL(r) r, r, r, r
 
 #define MUL(d, a, b) "vmul.f32 s" #d ", s" #a ", s" #b "\n"
@@ -43,7 +42,6 @@
 #define S0_7 "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"
 #define S8_15 "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"
 #define S16_23 "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"
-#define S24_29 "s24", "s25", "s26", "s27", "s28", "s29"
 
 // What sums start from: compilers would call memset.
 static const float tp_zeros[16] = {0};
@@ -225,35 +223,6 @@ void tp_k_clear_f32(float *x, size_t n) {
     }
     for (size_t i = 0; i < (n & 15u); i++) {
         x[i] = 0.0f;
-    }
-}
-
-void tp_k_back_update_f32(float *restrict dx, float *restrict w, const float *restrict x, float d,
-    float g, size_t n) {
-    size_t blocks = n / 8u;
-    if (blocks != 0) {
-        __asm volatile(
-            "vmov s28, %[d]\n"
-            "vmov s29, %[g]\n"
-            "1:\n"
-            "vldmia %[dx], {s0-s7}\n"
-            "vldmia %[w], {s8-s15}\n"
-            "vldmia %[x]!, {s16-s23}\n"
-            MAC4(Q0, Q2, ALL(28), Q6)
-            MAC4(Q1, Q3, ALL(28), Q6)
-            MAC4(Q2, Q4, ALL(29), Q4)
-            MAC4(Q3, Q5, ALL(29), Q5)
-            "vstmia %[dx]!, {s0-s7}\n"
-            "vstmia %[w]!, {s8-s15}\n"
-            LOOP
-            : [dx] "+r"(dx), [w] "+r"(w), [x] "+r"(x), [n] "+r"(blocks)
-            : [d] "r"(d), [g] "r"(g)
-            : S0_7, S8_15, S16_23, S24_29, "cc", "memory");
-    }
-    for (size_t i = 0; i < (n & 7u); i++) {
-        float old = w[i];
-        dx[i] = dx[i] + d * old;
-        w[i] = old + g * x[i];
     }
 }
 
