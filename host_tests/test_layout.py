@@ -69,7 +69,9 @@ def test_core_keeps_no_state_outside_the_block(objects, path):
 @by_name(core_api.sources())
 def test_public_names_carry_the_prefix(objects, path):
     defined = output_of("nm", "-g", "--defined-only", objects[path.name]).split()[2::3]
-    assert defined and all(name.startswith("tp_") for name in defined)
+    # A file for one instruction set is empty on machines with another.
+    elsewhere = path.name.startswith("tp_kernels_") and path.name != "tp_kernels_generic.c"
+    assert (defined or elsewhere) and all(name.startswith("tp_") for name in defined)
 
 
 def listed_sources(text):

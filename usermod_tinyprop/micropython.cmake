@@ -22,6 +22,8 @@ set(TINYPROP_CORE
 )
 set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_vfp.c
 )
 
 add_library(usermod_tinyprop INTERFACE)
@@ -34,10 +36,12 @@ target_link_libraries(usermod INTERFACE usermod_tinyprop)
 set(TINYPROP_BINDING_OPT -O2 CACHE STRING "Optimisation of tinyprop's binding")
 set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
 set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
+# 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
+set(TINYPROP_FUSED 0 CACHE STRING "Fused multiply-adds in tinyprop's kernels")
 set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")
 set_source_files_properties(${TINYPROP_KERNELS} PROPERTIES
-    COMPILE_OPTIONS "${TINYPROP_KERNELS_OPT};${TINYPROP_NUMERICS}")
+    COMPILE_OPTIONS "${TINYPROP_KERNELS_OPT};${TINYPROP_NUMERICS};-DTP_FUSED=${TINYPROP_FUSED}")
 set_source_files_properties(${TINYPROP_BINDING} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_BINDING_OPT};${TINYPROP_NUMERICS}")

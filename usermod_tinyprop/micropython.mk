@@ -23,6 +23,8 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	)
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 	tp_kernels_generic.c \
+	tp_kernels_sse2.c \
+	tp_kernels_vfp.c \
 	)
 
 # Optimisation of our own loops, whatever the port uses for the rest. The arithmetic is defined
@@ -32,7 +34,10 @@ TINYPROP_CORE_OPT ?= -O3
 TINYPROP_KERNELS_OPT ?= -O3
 # The last one comes last: -fno-fast-math would turn errno on again.
 TINYPROP_NUMERICS := -ffp-contract=off -fno-fast-math -fno-math-errno
+# 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
+TINYPROP_FUSED ?= 0
 TINYPROP_BUILD := $(BUILD)/$(patsubst $(USER_C_MODULES)/%,%,$(TINYPROP_DIR))
 $(TINYPROP_BUILD)/core/%.o: CFLAGS += $(TINYPROP_CORE_OPT) $(TINYPROP_NUMERICS)
-$(TINYPROP_BUILD)/kernels/%.o: CFLAGS += $(TINYPROP_KERNELS_OPT) $(TINYPROP_NUMERICS)
+$(TINYPROP_BUILD)/kernels/%.o: CFLAGS += $(TINYPROP_KERNELS_OPT) $(TINYPROP_NUMERICS) \
+	-DTP_FUSED=$(TINYPROP_FUSED)
 $(TINYPROP_BUILD)/binding/%.o: CFLAGS += $(TINYPROP_BINDING_OPT) $(TINYPROP_NUMERICS)

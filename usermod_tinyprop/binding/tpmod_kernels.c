@@ -189,19 +189,10 @@ static mp_obj_t tpmod_sparse_dense_backward(size_t n_args, const mp_obj_t *args)
         tpmod_check_count("b", n, rows);
         tp_k_axpy_f32(b, -lr, delta, rows);
     }
-    uint32_t updated = 0;
-    for (uint32_t o = 0; o < rows; o++) {
-        if (delta[o] == 0.0f) {
-            continue;
-        }
-        float *row = w + (size_t)o * cols, g = -(lr * delta[o]);
-        if (dx != NULL) {
-            tp_k_back_update_f32(dx, row, x, delta[o], g, cols);
-        } else {
-            tp_k_axpy_f32(row, g, x, cols);
-        }
-        updated++;
+    if (dx != NULL) {
+        tp_k_rows_dx_f32(dx, w, delta, rows, cols, NULL);
     }
+    size_t updated = tp_k_rows_update_f32(w, lr, delta, x, rows, cols, NULL);
     return mp_obj_new_int_from_uint(updated);
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_sparse_dense_backward_obj, 6, 6,

@@ -19,9 +19,15 @@
 #define TP_ZERO_SKIP_PERCENT 75u
 #endif
 
-// 1 leaves out kernels for one instruction set. There are none yet.
+// 1 leaves out kernels for one instruction set.
 #ifndef TP_GENERIC_ONLY
 #define TP_GENERIC_ONLY 0
+#endif
+
+// 1: the kernels of a core that has it round product and sum of a multiply-accumulate once
+// (fused). Fewer instructions, other last bits: no longer equal from core to core.
+#ifndef TP_FUSED
+#define TP_FUSED 0
 #endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

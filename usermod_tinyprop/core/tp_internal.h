@@ -100,6 +100,9 @@ uint32_t tp_hash(uint32_t x);
 
 // tp_layer.c
 void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs);
+// d of row l is complete: its parameters take their step, d of its sources is formed. y = sum |d|,
+// y_after = that of the row with weights behind it.
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after);
 // From the last row down; y = sum |d| of the last one.
 void tp_backward(tp_model_t *m, float y);
 

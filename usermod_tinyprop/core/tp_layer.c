@@ -70,23 +70,37 @@ static const float *tp_patch(const tp_work_t *k, const tp_k_window_t *q) {
     return k->gathered;
 }
 
-static const float *tp_filter(const tp_work_t *k, uint32_t row) {
-    return (row < k->here ? k->w : k->rest) + (size_t)row * k->g.fan_in;
+// Weights of the filters from `row` on that lie in one piece; `end` becomes the first that does not.
+static const float *tp_filters(const tp_work_t *k, uint32_t row, uint32_t *end) {
+    bool inside = row < k->here;
+    if (inside && *end > k->here) {
+        *end = k->here;
+    }
+    return (inside ? k->w : k->rest) + (size_t)row * k->g.fan_in;
 }
 
 // All filters of a group at one place.
 static void tp_patch_forward(const tp_work_t *k, float *out, const float *patch, uint32_t first,
     const float *bias, const tp_k_index_t *index) {
-    uint32_t n = k->g.fan_in, end = first + k->g.filters, next;
-    for (uint32_t row = first; row < end; row = next) {
-        next = row < k->here && k->here < end ? k->here : end;
-        const float *w = tp_filter(k, row), *b = bias + row;
+    uint32_t n = k->g.fan_in, last = first + k->g.filters, end;
+    for (uint32_t row = first; row < last; row = end) {
+        end = last;
+        const float *w = tp_filters(k, row, &end), *b = bias + row;
         if (index == NULL) {
-            tp_k_matvec_f32(out + (row - first), w, patch, b, next - row, n);
+            tp_k_matvec_f32(out + (row - first), w, patch, b, end - row, n);
         } else {
-            tp_k_matvec_index_f32(out + (row - first), w, patch, b, next - row, n, index);
+            tp_k_matvec_index_f32(out + (row - first), w, patch, b, end - row, n, index);
         }
     }
+}
+
+// One filter to each channel, all in one piece: kernels run over the channels. NULL elsewhere.
+static float *tp_by_channel(const tp_work_t *k) {
+    uint32_t end = k->t->c;
+    const float *w = tp_filters(k, 0, &end);
+    bool whole = end == k->t->c && k->g.groups > 1 && k->g.filters == 1;
+    // Only filters that train, which are in the block, are written to.
+    return whole ? (float *)(uintptr_t)w : NULL;
 }
 
 static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
@@ -95,8 +109,15 @@ static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
     const float *b = tp_layer_bias(k->m, k->l);
     float *out = tp_at(k->m, t->off_act);
     uint32_t n = g->fan_in, rows = g->filters;
+    const float *by_channel = tp_by_channel(k);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
+            if (by_channel != NULL) {
+                tp_k_window_t q = tp_window(g, y, x, 0);
+                *macs += tp_k_depthwise_f32(out, by_channel, k->x, b, &q, k->skip);
+                out += t->c;
+                continue;
+            }
             for (uint32_t group = 0; group < g->groups; group++, out += rows) {
                 tp_k_window_t q = tp_window(g, y, x, group);
                 const float *patch = tp_patch(k, &q);
@@ -118,43 +139,41 @@ static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
 typedef struct {
     const float *d, *x; // d of the filters, the patch
     float *dx;          // d of the patch, or NULL
-    uint32_t first;     // the first filter
+    uint32_t first;     // the first of these filters
+    uint32_t filters;
     const tp_k_index_t *index, *dx_index; // columns that are not zero, or NULL for all
-    bool update;
 } tp_place_t;
 
-// Old weights give dx; then the weights of filter `o` take their step.
-static void tp_filter_backward(tp_work_t *k, const tp_place_t *p, uint32_t o, bool in_place) {
-    uint32_t n = k->g.fan_in, row = p->first + o;
-    // Only filters that train, which are in the block, are written to.
-    float d = p->d[o], *w = (float *)(uintptr_t)tp_filter(k, row), step = -(k->m->opt.lr * d);
-    bool update = p->update && row < k->t->rows;
-    bool skips = p->index != NULL && (in_place || k->m->batch > 1);
-    k->t->macs += (update ? (skips ? p->index->total : n) : 0) +
-        (p->dx != NULL ? (p->dx_index != NULL ? p->dx_index->total : n) : 0);
-    if (update && in_place && p->dx != NULL && p->dx_index == p->index) {
-        if (p->index != NULL) {
-            tp_k_back_update_index_f32(p->dx, w, p->x, d, step, p->index);
-        } else {
-            tp_k_back_update_f32(p->dx, w, p->x, d, step, n);
-        }
-        return;
+// Old weights give dx.
+static uint64_t tp_place_dx(const tp_work_t *k, const tp_place_t *p) {
+    uint32_t n = k->g.fan_in, last = p->first + p->filters, end;
+    size_t kept = 0;
+    for (uint32_t row = p->first; row < last; row = end) {
+        end = last;
+        const float *w = tp_filters(k, row, &end);
+        kept += tp_k_rows_dx_f32(p->dx, w, p->d + (row - p->first), end - row, n, p->dx_index);
     }
-    if (p->dx != NULL && p->dx_index != NULL) {
-        tp_k_axpy_index_f32(p->dx, d, w, p->dx_index);
-    } else if (p->dx != NULL) {
-        tp_k_axpy_f32(p->dx, d, w, n);
-    }
-    if (!update) {
-        return;
-    }
-    if (!in_place) {
-        tp_optim_row(k->m, k->t, row, d, p->x, p->index);
-    } else if (p->index != NULL) {
-        tp_k_axpy_index_f32(w, step, p->x, p->index);
+    return (uint64_t)kept * (p->dx_index != NULL ? p->dx_index->total : n);
+}
+
+// The weights of the filters that train take their step.
+static uint64_t tp_place_update(tp_work_t *k, const tp_place_t *p, bool in_place) {
+    uint32_t n = k->g.fan_in, rows = k->t->rows;
+    size_t kept = 0;
+    rows = p->first >= rows ? 0 : rows - p->first < p->filters ? rows - p->first : p->filters;
+    if (in_place) {
+        float *w = k->w + (size_t)p->first * n;
+        kept = tp_k_rows_update_f32(w, k->m->opt.lr, p->d, p->x, rows, n, p->index);
     } else {
-        tp_k_axpy_f32(w, step, p->x, n);
+        for (uint32_t o = 0; o < rows; o++) {
+            if (!tp_k_is_zero(p->d[o])) {
+                tp_optim_row(k->m, k->t, p->first + o, p->d[o], p->x, p->index);
+                kept++;
+            }
+        }
     }
+    bool skips = p->index != NULL && (in_place || k->m->batch > 1);
+    return (uint64_t)kept * (skips ? p->index->total : n);
 }
 
 static bool tp_behind_relu(const tp_model_t *m, const tp_layer_t *t) {
@@ -170,20 +189,27 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
     // Behind a ReLU the columns with x == 0 are those whose d becomes 0: dx may skip them too.
     bool relu = tp_behind_relu(k->m, t);
     bool direct = g->contiguous && (t->flags & TP_ROW_FIRST_SOURCE) != 0;
+    float *by_channel = in_place || !update ? tp_by_channel(k) : NULL;
     const float *d = tp_at(k->m, t->off_d);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
+            if (by_channel != NULL) {
+                tp_k_window_t q = tp_window(g, y, x, 0);
+                k->t->macs += dx
+                    ? tp_k_depthwise_dx_f32(k->dx, by_channel, k->x, d, &q, k->skip && relu)
+                    : tp_k_depthwise_update_f32(by_channel, k->m->opt.lr, k->x, d, t->rows, &q,
+                          k->skip);
+                d += t->c;
+                continue;
+            }
             for (uint32_t group = 0; group < g->groups; group++, d += rows) {
-                uint32_t o = 0;
-                while (o < rows && tp_k_is_zero(d[o])) {
-                    o++;
-                }
+                uint32_t o = (uint32_t)tp_k_next_f32(d, 0, rows);
                 if (o == rows) {
                     continue;
                 }
                 tp_k_window_t q = tp_window(g, y, x, group);
                 tp_k_index_t index;
-                tp_place_t p = {d, NULL, NULL, group * rows, NULL, NULL, update};
+                tp_place_t p = {d + o, NULL, NULL, group * rows + o, rows - o, NULL, NULL};
                 p.x = update || k->skip ? tp_patch(k, &q) : NULL;
                 if (k->skip) {
                     tp_k_index_f32(&index, k->columns, p.x, n);
@@ -194,12 +220,13 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                     p.dx = direct ? k->dx + tp_corner(&q) : k->spare;
                 }
                 if (dx && !direct) {
-                    memset(p.dx, 0, n * sizeof(float));
+                    tp_k_clear_f32(p.dx, n);
                 }
-                for (; o < rows; o++) {
-                    if (!tp_k_is_zero(d[o])) {
-                        tp_filter_backward(k, &p, o, in_place);
-                    }
+                if (dx) {
+                    k->t->macs += tp_place_dx(k, &p);
+                }
+                if (update) {
+                    k->t->macs += tp_place_update(k, &p, in_place);
                 }
                 if (dx && !direct) {
                     tp_k_scatter_add_f32(k->dx, k->spare, &q);
@@ -269,14 +296,19 @@ static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx) {
     }
 }
 
-// out (c) = sum of v (places, c) over the places, of |v| where `absolute`.
-static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c,
-    bool absolute) {
-    memset(out, 0, c * sizeof(float));
+// out (c) = sum of v (places, c) over the places.
+static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c) {
+    tp_k_clear_f32(out, c);
     for (uint32_t p = 0; p < places; p++, v += c) {
-        for (uint32_t j = 0; j < c; j++) {
-            out[j] = out[j] + (absolute && v[j] < 0.0f ? -v[j] : v[j]);
-        }
+        tp_k_add_f32(out, v, c);
+    }
+}
+
+// The same of |v|.
+static void tp_channel_sums_abs(float *out, const float *v, uint32_t places, uint32_t c) {
+    tp_k_clear_f32(out, c);
+    for (uint32_t p = 0; p < places; p++, v += c) {
+        tp_k_add_abs_f32(out, v, c);
     }
 }
 
@@ -291,12 +323,18 @@ static tp_choice_t tp_select(tp_model_t *m, uint32_t l, float y, float y_after) 
     if (!channels) {
         t->k = tp_topk(d, n, choice.k);
     } else {
-        tp_channel_sums(sums, d, n / c, c, true);
+        tp_channel_sums_abs(sums, d, n / c, c);
         tp_topk(sums, c, choice.k);
         t->k = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            d[i] = sums[i % c] == 0.0f ? 0.0f : d[i];
-            t->k += d[i] != 0.0f;
+        for (uint32_t j = 0; j < c; j++) {
+            bool kept = !tp_k_is_zero(sums[j]);
+            for (uint32_t i = j; i < n; i += c) {
+                if (!kept) {
+                    d[i] = 0.0f;
+                } else {
+                    t->k += !tp_k_is_zero(d[i]);
+                }
+            }
         }
         choice.k = choice.k * (n / c);
     }
@@ -377,14 +415,14 @@ static float *tp_source_delta(tp_model_t *m, uint32_t r, bool first, const float
     }
     float *d = tp_at(m, s->off_d);
     if (first && d != unless) {
-        memset(d, 0, tp_row_size(s) * sizeof(float));
+        tp_k_clear_f32(d, tp_row_size(s));
     }
     return d;
 }
 
 static void tp_add_to(float *to, const float *d, uint32_t n) {
-    for (uint32_t i = 0; i < n && to != NULL && to != d; i++) {
-        to[i] = to[i] + d[i];
+    if (to != NULL && to != d) {
+        tp_k_add_f32(to, d, n);
     }
 }
 
@@ -395,7 +433,7 @@ static void tp_complete(tp_model_t *m, uint32_t r) {
         s->slope);
 }
 
-static void tp_row_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
     tp_layer_t *t = &tp_table(m)[l];
     float *d = tp_at(m, t->off_d);
     bool two = t->kind == TP_LAYER_ADD;
@@ -406,7 +444,7 @@ static void tp_row_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
         if (t->trainable != TP_TRAIN_NONE) {
             float *sums = tp_scratch(m);
             if (n > c) {
-                tp_channel_sums(sums, d, n / c, c, false);
+                tp_channel_sums(sums, d, n / c, c);
             }
             tp_optim_bias(m, t, n > c ? sums : d);
         }
@@ -464,7 +502,7 @@ void tp_backward(tp_model_t *m, float y) {
                 return;
             }
         }
-        tp_row_backward(m, l, y, y_after);
+        tp_layer_backward(m, l, y, y_after);
         y_after = tp_has_weights(t->kind) ? y : y_after;
     }
 }

@@ -117,41 +117,78 @@ static uint32_t tp_key(float d) {
     return u & 0x7fffffffu;
 }
 
+// So many values that may be the last ones kept are compared with each other.
+#define TP_RIVALS 32u
+#define TP_DIGIT 7u
+
+// Of n values of d, at these places, all but the `want` largest become 0.
+static void tp_decide_rivals(float *d, uint32_t *places, uint32_t n, uint32_t want) {
+    for (; want > 0; want--, n--) {
+        uint32_t best = 0, best_key = tp_key(d[places[0]]);
+        for (uint32_t i = 1; i < n; i++) {
+            uint32_t key = tp_key(d[places[i]]);
+            if (key > best_key) {
+                best = i;
+                best_key = key;
+            }
+        }
+        memmove(places + best, places + best + 1, (n - best - 1u) * sizeof(*places));
+    }
+    while (n > 0) {
+        d[places[--n]] = 0.0f;
+    }
+}
+
 uint32_t tp_topk(float *d, size_t n, uint32_t k) {
-    size_t nonzero = 0;
-    for (size_t i = 0; i < n; i++) {
-        nonzero += tp_key(d[i]) != 0;
-    }
-    if (nonzero <= k) {
-        return (uint32_t)nonzero;
-    }
-    // The k-th largest key, five bits at a time from the top: count the keys that share the bits
-    // found so far by their next five. `want` of those that share all of them are kept.
-    uint32_t found = 0, mask = 0, want = k;
-    for (uint32_t shift = 26; k > 0; shift = shift > 5u ? shift - 5u : 0) {
-        uint32_t bins[32] = {0}, b = 31;
+    uint32_t bins[1u << TP_DIGIT], places[TP_RIVALS];
+    // The k-th largest key, some bits at a time from the top: of the keys that share the bits
+    // found so far, count how often each next digit occurs. `want` of them are kept. Keys stand
+    // one bit to the left here, without the sign.
+    uint32_t found = 0, want = k, rest = 32u, rivals = (uint32_t)n;
+    do {
+        if (found == 0 && (rivals <= TP_RIVALS || k >= n || rest < 32u)) {
+            // Zeros may be among them, which are never kept.
+            uint32_t nonzero = tp_k_count_f32(d, n);
+            if (nonzero <= k) {
+                return nonzero;
+            }
+        }
+        if (rivals <= TP_RIVALS || rivals == want) {
+            break;
+        }
+        uint32_t digit = rest < TP_DIGIT ? rest : TP_DIGIT, shift = rest - digit;
+        uint32_t b = (1u << digit) - 1u;
+        memset(bins, 0, sizeof(bins));
         for (size_t i = 0; i < n; i++) {
-            uint32_t key = tp_key(d[i]);
-            if ((key & mask) == found) {
-                bins[(key >> shift) & 31u]++;
+            uint32_t key = ((tp_key(d[i]) << 1) ^ found) >> shift;
+            if (key <= b) {
+                bins[key]++;
             }
         }
         while (bins[b] < want) {
             want -= bins[b--];
         }
+        rivals = bins[b];
         found |= b << shift;
-        mask |= (uint32_t)31u << shift;
-        if (bins[b] == want || shift == 0) {
-            break;
+        rest = shift;
+    } while (rest > 0);
+    // What is below goes, what is above stays.
+    uint32_t last = found | (uint32_t)(((uint64_t)1 << rest) - 1u), seen = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t key = tp_key(d[i]) << 1;
+        if (key < found) {
+            d[i] = 0.0f;
+        } else if (key <= last) {
+            if (rivals <= TP_RIVALS) {
+                places[seen] = (uint32_t)i;
+            } else if (seen >= want) {
+                d[i] = 0.0f;
+            }
+            seen++;
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        uint32_t high = tp_key(d[i]) & mask;
-        bool tie = high == found && want > 0;
-        want -= tie;
-        if (high <= found && !tie) {
-            d[i] = 0.0f;
-        }
+    if (rivals <= TP_RIVALS) {
+        tp_decide_rivals(d, places, seen, want);
     }
     return k;
 }

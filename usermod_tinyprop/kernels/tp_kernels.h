@@ -9,6 +9,21 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../core/tp_config.h"
+
+// Whose file holds the loops that make up the work; one of them at most is 1.
+#if !TP_GENERIC_ONLY && defined(__SSE2__)
+#define TP_KERNELS_SSE2 1
+#elif !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FP) && (__ARM_FP & 4)
+#define TP_KERNELS_VFP 1
+#endif
+#ifndef TP_KERNELS_SSE2
+#define TP_KERNELS_SSE2 0
+#endif
+#ifndef TP_KERNELS_VFP
+#define TP_KERNELS_VFP 0
+#endif
+
 // v == 0, by its bits: a core without an FPU would call a routine to compare.
 static inline bool tp_k_is_zero(float v) {
     uint32_t bits;
@@ -23,6 +38,9 @@ typedef struct {
     uint32_t count[4];
     uint32_t total;
 } tp_k_index_t;
+
+// The first i >= from with x[i] != 0; n where there is none.
+size_t tp_k_next_f32(const float *x, size_t from, size_t n);
 
 // How many elements of x (n) are not zero.
 uint32_t tp_k_count_f32(const float *x, size_t n);
@@ -42,16 +60,29 @@ void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, s
 void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
     size_t cols, const tp_k_index_t *index);
 
+// to[i] = from[i]; x[i] = 0
+void tp_k_copy_f32(float *to, const float *from, size_t n);
+void tp_k_clear_f32(float *x, size_t n);
+// y[i] = y[i] + x[i], y[i] + |x[i]|
+void tp_k_add_f32(float *y, const float *x, size_t n);
+void tp_k_add_abs_f32(float *y, const float *x, size_t n);
 // y[i] = y[i] + a * x[i]
 void tp_k_axpy_f32(float *y, float a, const float *x, size_t n);
 void tp_k_axpy_index_f32(float *y, float a, const float *x, const tp_k_index_t *index);
 // y[i] = decay * y[i] + a * x[i]; x may be y
 void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t n);
 
-// dx[i] = dx[i] + d * w[i] with the old w, then w[i] = w[i] + g * x[i]; one pass.
-void tp_k_back_update_f32(float *dx, float *w, const float *x, float d, float g, size_t n);
-void tp_k_back_update_index_f32(float *dx, float *w, const float *x, float d, float g,
+// For the rows o (of w) whose d[o] is not zero, in rising order: dx[i] = dx[i] + d[o] * w[o, i].
+// Both return how many rows they were. index: only its columns; NULL: all.
+size_t tp_k_rows_dx_f32(float *dx, const float *w, const float *d, size_t rows, size_t cols,
     const tp_k_index_t *index);
+// For the same rows: w[o, i] = w[o, i] + -(lr * d[o]) * x[i].
+size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
+    size_t cols, const tp_k_index_t *index);
+// The inner loops of both for four such rows at once, where there is a file for the instruction
+// set: dx[i] = (((dx[i] + d[0] * rows[0][i]) + ..; rows[r][i] = rows[r][i] + g[r] * x[i].
+void tp_k_four_dx_f32(float *dx, float *const rows[4], const float d[4], size_t n);
+void tp_k_four_update_f32(float *const rows[4], const float g[4], const float *x, size_t n);
 
 // A window of kh x kw places on a map x (h, w, c), its first corner at row y0, column x0, of the
 // channels c0 .. c0 + n. It may hang over the edges.
@@ -62,6 +93,20 @@ typedef struct {
 void tp_k_gather_f32(float *patch, const float *x, const tp_k_window_t *q);
 // x[place] = x[place] + patch[place], as far as it lies on the map.
 void tp_k_scatter_add_f32(float *x, const float *patch, const tp_k_window_t *q);
+// Depthwise, one filter w[j] (kh, kw) for each channel j of the window. What lies outside the map
+// takes no part. With `skip` zero inputs neither. Results: how many weights took part; without skip
+// all of a filter's count.
+// z[j] = lane_sum(w[j, k] * x[place k, j]) + b[j]
+uint32_t tp_k_depthwise_f32(float *z, const float *w, const float *x, const float *b,
+    const tp_k_window_t *q, bool skip);
+// Where d[j] is not zero: dx[place k, j] = dx[place k, j] + d[j] * w[j, k].
+uint32_t tp_k_depthwise_dx_f32(float *dx, const float *w, const float *x, const float *d,
+    const tp_k_window_t *q, bool skip);
+// For the first `rows` channels, where d[j] is not zero:
+// w[j, k] = w[j, k] + -(lr * d[j]) * x[place k, j].
+uint32_t tp_k_depthwise_update_f32(float *w, float lr, const float *x, const float *d, size_t rows,
+    const tp_k_window_t *q, bool skip);
+
 // out (n) = the largest value of each channel; a NaN stays.
 void tp_k_max_f32(float *out, const float *x, const tp_k_window_t *q);
 // dx += d at the first place, row by row, where x is out.

@@ -4,11 +4,56 @@
 
 #include "../core/tp.h"
 
+// Where every float operation is a call, the calls are the time, and the shape with the least
+// code is as fast as any; elsewhere compilers turn four named lanes into one vector accumulator,
+// and what becomes a constant at the place of a call makes a loop of its own there.
+#if defined(__SOFTFP__) || defined(__riscv_float_abi_soft)
+#define TP_FLOATS_ARE_CALLS 1
+#define TP_ONCE __attribute__((noinline))
+#define TP_INLINE static
+#define TP_SHARE 1
+#else
+#define TP_FLOATS_ARE_CALLS 0
+#define TP_ONCE
+#define TP_INLINE static inline __attribute__((always_inline))
+#define TP_SHARE 4 // rows in one pass, which share what they read of x or dx, and the index
+#endif
+
 #define TP_LANES(s) (((s)[0] + (s)[2]) + ((s)[1] + (s)[3]))
+
+static uint32_t tp_bits(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    return bits;
+}
+
+TP_INLINE size_t tp_next(const float *x, size_t from, size_t n) {
+    while (from < n && tp_k_is_zero(x[from])) {
+        from++;
+    }
+    return from;
+}
+
+size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
+    // Most of what a policy leaves behind is zeros: four at a time.
+    while (!TP_FLOATS_ARE_CALLS && from + 4u <= n &&
+        ((tp_bits(x[from]) | tp_bits(x[from + 1u]) | tp_bits(x[from + 2u]) | tp_bits(x[from + 3u]))
+            << 1) == 0) {
+        from += 4u;
+    }
+    return tp_next(x, from, n);
+}
 
 uint32_t tp_k_count_f32(const float *x, size_t n) {
     uint32_t count = 0;
-    for (size_t i = 0; i < n; i++) {
+    size_t i = 0;
+    for (; !TP_FLOATS_ARE_CALLS && i + 4u <= n; i += 4u) {
+        count += !tp_k_is_zero(x[i]);
+        count += !tp_k_is_zero(x[i + 1u]);
+        count += !tp_k_is_zero(x[i + 2u]);
+        count += !tp_k_is_zero(x[i + 3u]);
+    }
+    for (; i < n; i++) {
         count += !tp_k_is_zero(x[i]);
     }
     return count;
@@ -29,11 +74,7 @@ void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size
     index->total = total;
 }
 
-// Where every float operation is a call, the calls are the time, and the shape with the least
-// code is as fast as any; elsewhere compilers turn four named lanes into one vector accumulator.
-#if defined(__SOFTFP__) || defined(__riscv_float_abi_soft)
-
-#define TP_ONCE __attribute__((noinline))
+#if TP_FLOATS_ARE_CALLS
 
 static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
     float s[4];
@@ -49,8 +90,6 @@ static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
 }
 
 #else
-
-#define TP_ONCE
 
 static float tp_dot(const float *w, const float *x, size_t n) {
     float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
@@ -93,12 +132,16 @@ float tp_k_sum_f32(const float *x, size_t n) {
     return tp_sum(x, n, 0xffffffffu);
 }
 
-float tp_k_sum_abs_f32(const float *x, size_t n) {
-    return tp_sum(x, n, 0x7fffffffu);
-}
-
 float tp_k_sum_squares_f32(const float *x, size_t n) {
     return tp_dot(x, x, n);
+}
+
+// --- What a file for one instruction set may do instead ---
+
+#if !TP_KERNELS_SSE2 && !TP_KERNELS_VFP
+
+float tp_k_sum_abs_f32(const float *x, size_t n) {
+    return tp_sum(x, n, 0x7fffffffu);
 }
 
 void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
@@ -108,25 +151,69 @@ void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, s
     }
 }
 
-void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
-    size_t cols, const tp_k_index_t *index) {
-    for (size_t o = 0; o < rows; o++, w += cols) {
-        const uint16_t *c = index->columns;
-        float s[4];
-        for (size_t j = 0; j < 4; j++) {
-            float lane = 0.0f;
-            for (uint32_t q = index->count[j]; q > 0; q--, c++) {
-                lane += w[*c] * x[*c];
-            }
-            s[j] = lane;
-        }
-        z[o] = TP_LANES(s) + b[o];
-    }
-}
-
 void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         y[i] = y[i] + a * x[i];
+    }
+}
+
+#endif
+
+#if !TP_KERNELS_VFP
+
+void tp_k_copy_f32(float *restrict to, const float *restrict from, size_t n) {
+    memcpy(to, from, n * sizeof(float));
+}
+
+void tp_k_clear_f32(float *x, size_t n) {
+    memset(x, 0, n * sizeof(float));
+}
+
+void tp_k_add_abs_f32(float *restrict y, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] = y[i] + __builtin_fabsf(x[i]);
+    }
+}
+
+void tp_k_add_f32(float *restrict y, const float *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] = y[i] + x[i];
+    }
+}
+
+#endif
+
+// --- The rest ---
+
+// z of TP_SHARE rows.
+TP_INLINE void tp_dots_index(float *z, const float *w, const float *x, const float *b, size_t cols,
+    const tp_k_index_t *index, size_t share) {
+    const uint16_t *c = index->columns;
+    float s[TP_SHARE][4];
+    for (size_t j = 0; j < 4; j++) {
+        float lane[TP_SHARE] = {0};
+        for (uint32_t q = index->count[j]; q > 0; q--, c++) {
+            for (size_t r = 0; r < share; r++) {
+                lane[r] += w[r * cols + *c] * x[*c];
+            }
+        }
+        for (size_t r = 0; r < share; r++) {
+            s[r][j] = lane[r];
+        }
+    }
+    for (size_t r = 0; r < share; r++) {
+        z[r] = TP_LANES(s[r]) + b[r];
+    }
+}
+
+void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
+    size_t cols, const tp_k_index_t *index) {
+    size_t o = 0;
+    for (; TP_SHARE > 1 && o + TP_SHARE <= rows; o += TP_SHARE) {
+        tp_dots_index(z + o, w + o * cols, x, b + o, cols, index, TP_SHARE);
+    }
+    for (; o < rows; o++) {
+        tp_dots_index(z + o, w + o * cols, x, b + o, cols, index, 1);
     }
 }
 
@@ -144,23 +231,80 @@ void tp_k_decay_axpy_f32(float *y, float decay, float a, const float *x, size_t 
     }
 }
 
-void tp_k_back_update_f32(float *restrict dx, float *restrict w, const float *restrict x, float d,
-    float g, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float old = w[i];
-        dx[i] = dx[i] + d * old;
-        w[i] = old + g * x[i];
+// Up to four rows at work on dx, or on by x.
+TP_INLINE void tp_few_rows(float *dx, const float *x, float *const *w, const float *factors,
+    size_t n, size_t cols, const tp_k_index_t *index) {
+#if TP_KERNELS_SSE2 || TP_KERNELS_VFP
+    if (n == 4 && index == NULL) {
+        if (dx != NULL) {
+            tp_k_four_dx_f32(dx, w, factors, cols);
+        } else {
+            tp_k_four_update_f32(w, factors, x, cols);
+        }
+        return;
+    }
+#endif
+#if TP_SHARE == 4
+    if (n == 4 && index != NULL) {
+        float *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];
+        float f0 = factors[0], f1 = factors[1], f2 = factors[2], f3 = factors[3];
+        const uint16_t *c = index->columns;
+        for (uint32_t q = index->total; q > 0; q--) {
+            size_t i = *c++;
+            if (dx != NULL) {
+                dx[i] = (((dx[i] + f0 * w0[i]) + f1 * w1[i]) + f2 * w2[i]) + f3 * w3[i];
+            } else {
+                float v = x[i];
+                w0[i] = w0[i] + f0 * v;
+                w1[i] = w1[i] + f1 * v;
+                w2[i] = w2[i] + f2 * v;
+                w3[i] = w3[i] + f3 * v;
+            }
+        }
+        return;
+    }
+#endif
+    for (size_t r = 0; r < n; r++) {
+        float *y = dx != NULL ? dx : w[r];
+        const float *v = dx != NULL ? w[r] : x;
+        if (index != NULL) {
+            tp_k_axpy_index_f32(y, factors[r], v, index);
+        } else {
+            tp_k_axpy_f32(y, factors[r], v, cols);
+        }
     }
 }
 
-void tp_k_back_update_index_f32(float *restrict dx, float *restrict w, const float *restrict x,
-    float d, float g, const tp_k_index_t *index) {
-    const uint16_t *c = index->columns;
-    for (uint32_t q = index->total; q > 0; q--, c++) {
-        float old = w[*c];
-        dx[*c] = dx[*c] + d * old;
-        w[*c] = old + g * x[*c];
+TP_INLINE TP_ONCE size_t tp_rows(float *dx, const float *x, float *w, float lr, const float *d,
+    size_t rows, size_t cols, const tp_k_index_t *index) {
+    float *few[TP_SHARE], factors[TP_SHARE];
+    size_t kept = 0, n = 0;
+    for (size_t o = tp_next(d, 0, rows); o < rows; o = tp_next(d, o + 1u, rows)) {
+        few[n] = w + o * cols;
+        factors[n] = dx != NULL ? d[o] : -(lr * d[o]);
+        kept++;
+        if (++n == TP_SHARE) {
+            tp_few_rows(dx, x, few, factors, TP_SHARE, cols, index);
+            n = 0;
+        }
     }
+    if (TP_SHARE > 1 && n > 0) {
+        tp_few_rows(dx, x, few, factors, n, cols, index);
+    }
+    return kept;
+}
+
+size_t tp_k_rows_dx_f32(float *dx, const float *w, const float *d, size_t rows, size_t cols,
+    const tp_k_index_t *index) {
+    float *at = (float *)(uintptr_t)w; // only read
+    return TP_FLOATS_ARE_CALLS || index != NULL ? tp_rows(dx, NULL, at, 0.0f, d, rows, cols, index)
+                                                : tp_rows(dx, NULL, at, 0.0f, d, rows, cols, NULL);
+}
+
+size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
+    size_t cols, const tp_k_index_t *index) {
+    return TP_FLOATS_ARE_CALLS || index != NULL ? tp_rows(NULL, x, w, lr, d, rows, cols, index)
+                                                : tp_rows(NULL, x, w, lr, d, rows, cols, NULL);
 }
 
 // The part of the window that lies on the map: rows y..y_end, columns x..x_end.
@@ -168,7 +312,7 @@ typedef struct {
     int32_t y, y_end, x, x_end;
 } tp_inside_t;
 
-static tp_inside_t tp_inside(const tp_k_window_t *q) {
+static TP_ONCE tp_inside_t tp_inside(const tp_k_window_t *q) {
     tp_inside_t in = {q->y0 < 0 ? 0 : q->y0, q->y0 + q->kh > q->h ? q->h : q->y0 + q->kh,
         q->x0 < 0 ? 0 : q->x0, q->x0 + q->kw > q->w ? q->w : q->x0 + q->kw};
     return in;
@@ -178,14 +322,14 @@ void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_
     tp_inside_t in = tp_inside(q);
     size_t n = (size_t)q->n, line = (size_t)q->kw * n;
     if (in.y_end - in.y < q->kh || in.x_end - in.x < q->kw) {
-        memset(patch, 0, (size_t)q->kh * line * sizeof(float));
+        tp_k_clear_f32(patch, (size_t)q->kh * line);
     }
     size_t width = in.x_end > in.x ? (size_t)(in.x_end - in.x) : 0;
     for (int32_t y = in.y; y < in.y_end; y++) {
         const float *from = x + ((size_t)y * (size_t)q->w + (size_t)in.x) * (size_t)q->c + q->c0;
         float *to = patch + (size_t)(y - q->y0) * line + (size_t)(in.x - q->x0) * n;
         if (q->n == q->c) {
-            memcpy(to, from, width * n * sizeof(float));
+            tp_k_copy_f32(to, from, width * n);
             continue;
         }
         for (size_t i = 0; i < width; i++, from += q->c, to += n) {
@@ -199,15 +343,148 @@ void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_
 void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch, const tp_k_window_t *q) {
     tp_inside_t in = tp_inside(q);
     size_t n = (size_t)q->n, line = (size_t)q->kw * n;
+    size_t width = in.x_end > in.x ? (size_t)(in.x_end - in.x) : 0;
     for (int32_t y = in.y; y < in.y_end; y++) {
         float *to = x + ((size_t)y * (size_t)q->w + (size_t)in.x) * (size_t)q->c + q->c0;
         const float *from = patch + (size_t)(y - q->y0) * line + (size_t)(in.x - q->x0) * n;
-        for (int32_t i = in.x; i < in.x_end; i++, to += q->c, from += n) {
-            for (size_t j = 0; j < n; j++) {
-                to[j] = to[j] + from[j];
-            }
+        if (q->n == q->c) {
+            tp_k_add_f32(to, from, width * n);
+            continue;
+        }
+        for (size_t i = 0; i < width; i++, to += q->c, from += n) {
+            tp_k_add_f32(to, from, n);
         }
     }
+}
+
+// --- Depthwise ---
+
+// The part of a window that lies on the map, and where it begins in the map and in a filter.
+typedef struct {
+    int32_t kh, kw, wide, down, right; // of the part; of a filter's row; steps on the map
+    size_t at, first;
+} tp_part_t;
+
+static TP_ONCE tp_part_t tp_part(const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    tp_part_t p = {in.y_end - in.y, in.x_end - in.x, q->kw, q->w * q->c, q->c,
+        (size_t)(in.y * q->w + in.x) * (size_t)q->c + (size_t)q->c0,
+        (size_t)((in.y - q->y0) * q->kw + in.x - q->x0)};
+    return p;
+}
+
+// What to do with the weight k of a filter and the value of x at a place of the map.
+TP_INLINE void tp_depthwise_sum(float s[4], const float *w, const float *x, size_t at, size_t k,
+    bool skip, uint32_t *macs) {
+    if (!skip || !tp_k_is_zero(x[at])) {
+        s[k & 3u] += w[k] * x[at];
+        *macs += skip;
+    }
+}
+
+// The same on the way back: dx learns of w, or (dx NULL) w of x.
+TP_INLINE void tp_depthwise_back(float *dx, float *w, const float *x, float a, size_t at, size_t k,
+    bool skip, uint32_t *macs) {
+    if (!skip || !tp_k_is_zero(x[at])) {
+        float *y = dx != NULL ? dx + at : w + k;
+        *y = *y + a * (dx != NULL ? w[k] : x[at]);
+        *macs += skip;
+    }
+}
+
+// Do so at all places of the part: DO(at, k, skip).
+#define TP_PLACES(p, DO) \
+    for (int32_t y = 0; y < (p)->kh; y++) { \
+        size_t k_ = (p)->first + (size_t)(y * (p)->wide), at_ = (size_t)(y * (p)->down); \
+        for (int32_t i = 0; i < (p)->kw; i++, at_ += (size_t)(p)->right) { \
+            DO(at_, k_ + (size_t)i, skip); \
+        } \
+    }
+// The usual window, whole, unrolled by hand: compilers keep the lanes in memory otherwise.
+#define TP_NINE(r, d, DO, skip) \
+    DO(0, 0, skip); \
+    DO(r, 1, skip); \
+    DO(2 * r, 2, skip); \
+    DO(d, 3, skip); \
+    DO(d + r, 4, skip); \
+    DO(d + 2 * r, 5, skip); \
+    DO(2 * d, 6, skip); \
+    DO(2 * d + r, 7, skip); \
+    DO(2 * d + 2 * r, 8, skip);
+#if TP_FLOATS_ARE_CALLS
+#define TP_EACH_PLACE(p, DO) TP_PLACES(p, DO)
+#else
+#define TP_EACH_PLACE(p, DO) \
+    if ((p)->kh == 3 && (p)->kw == 3 && (p)->wide == 3 && (p)->first == 0) { \
+        size_t r = (size_t)(p)->right, d = (size_t)(p)->down; \
+        if (skip) { \
+            TP_NINE(r, d, DO, true) \
+        } else { \
+            TP_NINE(r, d, DO, false) \
+        } \
+    } else { \
+        TP_PLACES(p, DO) \
+    }
+#endif
+
+uint32_t tp_k_depthwise_f32(float *restrict z, const float *restrict w, const float *restrict x,
+    const float *restrict b, const tp_k_window_t *q, bool skip) {
+    tp_part_t part = tp_part(q);
+    size_t n_w = (size_t)(q->kh * q->kw), n = (size_t)q->c;
+    uint32_t macs = 0;
+    x += part.at;
+    if (n_w == 1 && !skip) {
+        for (size_t j = 0; j < n; j++) {
+            z[j] = (0.0f + w[j] * x[j]) + b[j];
+        }
+        return (uint32_t)n;
+    }
+    for (size_t j = 0; j < n; j++, w += n_w) {
+        float s[4] = {0};
+#define TP_SUM(at, k, skip) tp_depthwise_sum(s, w, x + j, at, k, skip, &macs)
+        TP_EACH_PLACE(&part, TP_SUM)
+        z[j] = TP_LANES(s) + b[j];
+    }
+    return skip ? macs : (uint32_t)(n * n_w);
+}
+
+TP_INLINE TP_ONCE uint32_t tp_depthwise_backward(float *dx, float *w, const float *x, float lr,
+    const float *d, size_t n, const tp_k_window_t *q, bool skip) {
+    tp_part_t part = tp_part(q);
+    size_t n_w = (size_t)(q->kh * q->kw);
+    uint32_t macs = 0, kept = 0;
+    x += part.at;
+    dx = dx != NULL ? dx + part.at : NULL;
+    // A scale and a bias for each channel.
+    for (size_t j = 0; !TP_FLOATS_ARE_CALLS && n_w == 1 && !skip && j < n; j++) {
+        if (!tp_k_is_zero(d[j])) {
+            float a = dx != NULL ? d[j] : -(lr * d[j]);
+            tp_depthwise_back(dx != NULL ? dx + j : NULL, w + j, x + j, a, 0, 0, false, &macs);
+            kept++;
+        }
+    }
+    if (!TP_FLOATS_ARE_CALLS && n_w == 1 && !skip) {
+        return kept;
+    }
+    for (size_t j = tp_next(d, 0, n); j < n; j = tp_next(d, j + 1u, n)) {
+        float *map = dx != NULL ? dx + j : NULL, *wj = w + j * n_w;
+        float a = dx != NULL ? d[j] : -(lr * d[j]);
+        kept++;
+#define TP_BACK(at, k, skip) tp_depthwise_back(map, wj, x + j, a, at, k, skip, &macs)
+        TP_EACH_PLACE(&part, TP_BACK)
+    }
+    return skip ? macs : kept * (uint32_t)n_w;
+}
+
+uint32_t tp_k_depthwise_dx_f32(float *dx, const float *w, const float *x, const float *d,
+    const tp_k_window_t *q, bool skip) {
+    // w is only read.
+    return tp_depthwise_backward(dx, (float *)(uintptr_t)w, x, 0.0f, d, (size_t)q->c, q, skip);
+}
+
+uint32_t tp_k_depthwise_update_f32(float *w, float lr, const float *x, const float *d, size_t rows,
+    const tp_k_window_t *q, bool skip) {
+    return tp_depthwise_backward(NULL, w, x, lr, d, rows, q, skip);
 }
 
 void tp_k_max_f32(float *restrict out, const float *restrict x, const tp_k_window_t *q) {

@@ -1,0 +1,293 @@
+// Inner loops for Cortex-M cores with a single-precision FPU (M4F, M7, M33). Compilers load and
+// store one float per instruction; these loops move eight. Equal to tp_kernels_generic.c bit for
+// bit, but for TP_FUSED.
+#include "tp_kernels.h"
+
+#if TP_KERNELS_VFP
+
+#define TP_LANES(s) (((s)[0] + (s)[2]) + ((s)[1] + (s)[3]))
+
+// The assembler keeps its lines.
+// clang-format off
+
+// Registers in fours, s0..s3 and so on; and one register four times.
+#define Q0 0, 1, 2, 3
+#define Q1 4, 5, 6, 7
+#define Q2 8, 9, 10, 11
+#define Q3 12, 13, 14, 15
+#define Q4 16, 17, 18, 19
+#define Q5 20, 21, 22, 23
+#define ALL(r) r, r, r, r
+
+#define MUL(d, a, b) "vmul.f32 s" #d ", s" #a ", s" #b "\n"
+#define ADD(d, a, b) "vadd.f32 s" #d ", s" #a ", s" #b "\n"
+#define FMA(d, a, b) "vfma.f32 s" #d ", s" #a ", s" #b "\n"
+#define ABS(d, a, b) "vabs.f32 s" #d ", s" #a "\n"
+#define EACH4_(op, d0, d1, d2, d3, a0, a1, a2, a3, b0, b1, b2, b3) \
+    op(d0, a0, b0) op(d1, a1, b1) op(d2, a2, b2) op(d3, a3, b3)
+#define EACH4(...) EACH4_(__VA_ARGS__)
+
+// sum = sum + a * b, four times; t is spoilt.
+#if TP_FUSED
+#define MAC4_(s0, s1, s2, s3, a0, a1, a2, a3, b0, b1, b2, b3, t0, t1, t2, t3) \
+    FMA(s0, a0, b0) FMA(s1, a1, b1) FMA(s2, a2, b2) FMA(s3, a3, b3)
+#else
+#define MAC4_(s0, s1, s2, s3, a0, a1, a2, a3, b0, b1, b2, b3, t0, t1, t2, t3) \
+    MUL(t0, a0, b0) MUL(t1, a1, b1) MUL(t2, a2, b2) MUL(t3, a3, b3) \
+    ADD(s0, s0, t0) ADD(s1, s1, t1) ADD(s2, s2, t2) ADD(s3, s3, t3)
+#endif
+#define MAC4(...) MAC4_(__VA_ARGS__)
+
+#define LOOP "subs %[n], #1\n" "bne 1b\n"
+#define S0_7 "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"
+#define S8_15 "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"
+#define S16_23 "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23"
+
+// What sums start from: compilers would call memset.
+static const float tp_zeros[16] = {0};
+
+// Eight columns of one row into the lanes `sum`.
+#define ROW_DOT(w, sum) \
+    "vldmia %[" w "]!, {s16-s23}\n" \
+    MAC4(sum, Q4, Q2, Q4) \
+    MAC4(sum, Q5, Q3, Q5)
+
+// s = the lanes of a row; blocks of eight columns, at least one.
+static void tp_dot_1(float *s, const float *w, const float *x, size_t blocks) {
+    __asm volatile(
+        "vldmia %[zeros], {s0-s3}\n"
+        "1:\n"
+        "vldmia %[x]!, {s8-s15}\n"
+        ROW_DOT("w", Q0)
+        LOOP
+        "vstmia %[s], {s0-s3}\n"
+        : [w] "+r"(w), [x] "+r"(x), [n] "+r"(blocks)
+        : [s] "r"(s), [zeros] "r"(tp_zeros)
+        : S0_7, S8_15, S16_23, "cc", "memory");
+}
+
+// The same of two rows, which share x.
+static void tp_dot_2(float *s, const float *w, const float *v, const float *x, size_t blocks) {
+    __asm volatile(
+        "vldmia %[zeros], {s0-s7}\n"
+        "1:\n"
+        "vldmia %[x]!, {s8-s15}\n"
+        ROW_DOT("w", Q0)
+        ROW_DOT("v", Q1)
+        LOOP
+        "vstmia %[s], {s0-s7}\n"
+        : [w] "+r"(w), [v] "+r"(v), [x] "+r"(x), [n] "+r"(blocks)
+        : [s] "r"(s), [zeros] "r"(tp_zeros)
+        : S0_7, S8_15, S16_23, "cc", "memory");
+}
+
+void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
+    size_t cols) {
+    size_t whole = cols & ~(size_t)7u;
+    while (rows > 0) {
+        float s[8];
+        size_t taken = rows > 1 ? 2 : 1;
+        if (whole == 0) {
+            memcpy(s, tp_zeros, sizeof(s));
+        } else if (taken == 2) {
+            tp_dot_2(s, w, w + cols, x, whole / 8u);
+        } else {
+            tp_dot_1(s, w, x, whole / 8u);
+        }
+        for (size_t r = 0; r < taken; r++, w += cols) {
+            float *lanes = s + 4u * r;
+            for (size_t i = whole; i < cols; i++) {
+                lanes[i & 3u] += w[i] * x[i];
+            }
+            *z++ = TP_LANES(lanes) + *b++;
+        }
+        rows -= taken;
+    }
+}
+
+float tp_k_sum_abs_f32(const float *x, size_t n) {
+    float s[4] = {0};
+    size_t blocks = n / 8u;
+    if (blocks != 0) {
+        __asm volatile(
+            "vldmia %[zeros], {s0-s3}\n"
+            "1:\n"
+            "vldmia %[x]!, {s8-s15}\n"
+            EACH4(ABS, Q2, Q2, Q2)
+            EACH4(ABS, Q3, Q3, Q3)
+            EACH4(ADD, Q0, Q0, Q2)
+            EACH4(ADD, Q0, Q0, Q3)
+            LOOP
+            "vstmia %[s], {s0-s3}\n"
+            : [x] "+r"(x), [n] "+r"(blocks)
+            : [s] "r"(s), [zeros] "r"(tp_zeros)
+            : S0_7, S8_15, "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 7u); i++) {
+        s[i & 3u] += __builtin_fabsf(x[i]);
+    }
+    return TP_LANES(s);
+}
+
+void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n) {
+    size_t blocks = n / 8u;
+    if (blocks != 0) {
+        __asm volatile(
+            "vmov s16, %[a]\n"
+            "1:\n"
+            "vldmia %[x]!, {s0-s7}\n"
+            "vldmia %[y], {s8-s15}\n"
+            MAC4(Q2, Q0, ALL(16), Q0)
+            MAC4(Q3, Q1, ALL(16), Q1)
+            "vstmia %[y]!, {s8-s15}\n"
+            LOOP
+            : [y] "+r"(y), [x] "+r"(x), [n] "+r"(blocks)
+            : [a] "r"(a)
+            : S0_7, S8_15, "s16", "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 7u); i++) {
+        y[i] = y[i] + a * x[i];
+    }
+}
+
+void tp_k_add_f32(float *restrict y, const float *restrict x, size_t n) {
+    size_t blocks = n / 8u;
+    if (blocks != 0) {
+        __asm volatile(
+            "1:\n"
+            "vldmia %[x]!, {s0-s7}\n"
+            "vldmia %[y], {s8-s15}\n"
+            EACH4(ADD, Q2, Q2, Q0)
+            EACH4(ADD, Q3, Q3, Q1)
+            "vstmia %[y]!, {s8-s15}\n"
+            LOOP
+            : [y] "+r"(y), [x] "+r"(x), [n] "+r"(blocks)
+            :
+            : S0_7, S8_15, "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 7u); i++) {
+        y[i] = y[i] + x[i];
+    }
+}
+
+void tp_k_add_abs_f32(float *restrict y, const float *restrict x, size_t n) {
+    size_t blocks = n / 8u;
+    if (blocks != 0) {
+        __asm volatile(
+            "1:\n"
+            "vldmia %[x]!, {s0-s7}\n"
+            "vldmia %[y], {s8-s15}\n"
+            EACH4(ABS, Q0, Q0, Q0)
+            EACH4(ABS, Q1, Q1, Q1)
+            EACH4(ADD, Q2, Q2, Q0)
+            EACH4(ADD, Q3, Q3, Q1)
+            "vstmia %[y]!, {s8-s15}\n"
+            LOOP
+            : [y] "+r"(y), [x] "+r"(x), [n] "+r"(blocks)
+            :
+            : S0_7, S8_15, "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 7u); i++) {
+        y[i] = y[i] + __builtin_fabsf(x[i]);
+    }
+}
+
+void tp_k_copy_f32(float *restrict to, const float *restrict from, size_t n) {
+    size_t blocks = n / 16u;
+    if (blocks != 0) {
+        __asm volatile(
+            "1:\n"
+            "vldmia %[from]!, {s0-s15}\n"
+            "vstmia %[to]!, {s0-s15}\n"
+            LOOP
+            : [to] "+r"(to), [from] "+r"(from), [n] "+r"(blocks)
+            :
+            : S0_7, S8_15, "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 15u); i++) {
+        to[i] = from[i];
+    }
+}
+
+void tp_k_clear_f32(float *x, size_t n) {
+    size_t blocks = n / 16u;
+    if (blocks != 0) {
+        __asm volatile(
+            "vldmia %[zeros], {s0-s15}\n"
+            "1:\n"
+            "vstmia %[x]!, {s0-s15}\n"
+            LOOP
+            : [x] "+r"(x), [n] "+r"(blocks)
+            : [zeros] "r"(tp_zeros)
+            : S0_7, S8_15, "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 15u); i++) {
+        x[i] = 0.0f;
+    }
+}
+
+#define ROW_DX(w, d) \
+    "vldmia %[" w "]!, {s8-s15}\n" \
+    MAC4(Q0, Q2, ALL(d), Q2) \
+    MAC4(Q1, Q3, ALL(d), Q3)
+
+void tp_k_four_dx_f32(float *restrict dx, float *const rows[4], const float d[4], size_t n) {
+    const float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2], *w3 = rows[3];
+    size_t blocks = n / 8u;
+    if (blocks != 0) {
+        __asm volatile(
+            "vldmia %[d], {s16-s19}\n"
+            "1:\n"
+            "vldmia %[dx], {s0-s7}\n"
+            ROW_DX("w0", 16)
+            ROW_DX("w1", 17)
+            ROW_DX("w2", 18)
+            ROW_DX("w3", 19)
+            "vstmia %[dx]!, {s0-s7}\n"
+            LOOP
+            : [dx] "+r"(dx), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3),
+              [n] "+r"(blocks)
+            : [d] "r"(d)
+            : S0_7, S8_15, "s16", "s17", "s18", "s19", "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 7u); i++) {
+        dx[i] = (((dx[i] + d[0] * w0[i]) + d[1] * w1[i]) + d[2] * w2[i]) + d[3] * w3[i];
+    }
+}
+
+#define ROW_UPDATE(w, g) \
+    "vldmia %[" w "], {s8-s15}\n" \
+    MAC4(Q2, Q0, ALL(g), Q4) \
+    MAC4(Q3, Q1, ALL(g), Q5) \
+    "vstmia %[" w "]!, {s8-s15}\n"
+
+void tp_k_four_update_f32(float *const rows[4], const float g[4], const float *restrict x,
+    size_t n) {
+    float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2], *w3 = rows[3];
+    size_t blocks = n / 8u;
+    if (blocks != 0) {
+        __asm volatile(
+            "vldmia %[g], {s24-s27}\n"
+            "1:\n"
+            "vldmia %[x]!, {s0-s7}\n"
+            ROW_UPDATE("w0", 24)
+            ROW_UPDATE("w1", 25)
+            ROW_UPDATE("w2", 26)
+            ROW_UPDATE("w3", 27)
+            LOOP
+            : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3),
+              [n] "+r"(blocks)
+            : [g] "r"(g)
+            : S0_7, S8_15, S16_23, "s24", "s25", "s26", "s27", "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 7u); i++) {
+        w0[i] = w0[i] + g[0] * x[i];
+        w1[i] = w1[i] + g[1] * x[i];
+        w2[i] = w2[i] + g[2] * x[i];
+        w3[i] = w3[i] + g[3] * x[i];
+    }
+}
+
+// clang-format on
+
+#endif
