@@ -139,10 +139,17 @@ def parts(train):
     return " ".join(str(marks.get(part, part)) for part in train or ["all"])
 
 
+def layers(text):
+    """Numbers of 1,3-5."""
+    ends = [list(map(int, part.split("-"))) for part in text.split(",")]
+    return [i for end in ends for i in range(end[0], end[-1] + 1)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("settings", nargs="*", help=", ".join(SETTINGS))
     parser.add_argument("--budget", type=int, help="another one, in bytes")
+    parser.add_argument("--recompute", type=layers, default=(), help="layers, such as 1,3-5")
     parser.add_argument("--contributions", type=Path, help="table of scripts/contributions.py")
     parser.add_argument("--boards", action="store_true", help="also on emulated boards")
     a = parser.parse_args()
@@ -154,6 +161,7 @@ def main():
     for name in a.settings or SETTINGS:
         model, network, budget, board = SETTINGS[name]
         job = job_of(model, network, budget if a.budget is None else a.budget, table)
+        job["recompute"] = a.recompute
         result = run_on_unix(job)
         plan = result["plan"]
         where = "unix"

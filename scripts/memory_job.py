@@ -2,7 +2,8 @@
 
 JOB holds: model, network (function of it), budget (0: all trains, in RAM), steps, and where the
 parameters of a budgeted model are: file, and romfs where that is in an image in memory (address,
-bytes). contributions may be a table for the plan. Prints one line of JSON.
+bytes). It may hold contributions (a table for the plan) and recompute (numbers of layers). Prints
+one line of JSON.
 """
 
 import gc
@@ -38,6 +39,8 @@ def job_of(job):
     for d in plain:
         n *= d
     x = bytearray(n)
+    for i in job.get("recompute", ()):
+        layers[i].recompute = True
     if budget:
         parameters = external(job)
         choice = tp.Sequential.plan(layers, budget, job.get("contributions"), **settings)
