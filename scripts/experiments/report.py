@@ -181,8 +181,8 @@ def draw_curves(outcome, path):
 
 
 def kept_rows(jobs):
-    """(layer names, kept[layer][epoch]): the share of rows kept by the samples that trained in
-    each epoch, mean over the jobs; nan where none trained."""
+    """(layer names, kept[layer][epoch]): the share of the errors (of a Dense: rows) kept by the
+    samples that trained in each epoch, mean over the jobs; nan where none trained."""
     grids = []
     for _, _, job in jobs:
         grid, before = [], None
@@ -205,7 +205,7 @@ def kept_rows(jobs):
 
 
 def draw_layers(outcome, path):
-    """A heat map for each policy: which share of the rows each layer kept, epoch by epoch."""
+    """A heat map for each policy: which share of its errors each layer kept, epoch by epoch."""
     policies = {p: jobs for p, jobs in outcome.policies.items() if p != "Full"}
     if not policies:
         return False
@@ -222,7 +222,7 @@ def draw_layers(outcome, path):
         )
         axis.set(title=policy, xlabel="epoch")
         axis.set_yticks([i + 0.5 for i in range(len(names))], names)
-    figure.colorbar(image, ax=axes[0][-1], label="share of rows kept")
+    figure.colorbar(image, ax=axes[0][-1], label="share of the errors kept")
     figure.suptitle(outcome.heading())
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
