@@ -90,7 +90,7 @@ def main():
     header = ("model", "block", "parameters", "activations", "delta", "block against their sum")
     print_table("Memory plan, SGD, batch 1, float32: bytes", header, plans)
     records.write()
-    say(f"core for dense layers, four policies, SGD: {total - optional} B (aim 12000)")
+    say(f"core with all layers, four policies, SGD: {total - optional} B (for dense ones 12000)")
 
 
 if __name__ == "__main__":
