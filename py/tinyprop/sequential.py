@@ -11,19 +11,8 @@ from .policies import restored_policy, to_policy
 
 _DEPTHWISE = const(3)  # the last kind of layer that has weights
 _LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
-_PLAN = const(
-    (
-        "total",
-        "persist",
-        "header",
-        "parameters",
-        "optimizer",
-        "gradients",
-        "activations",
-        "scratch",
-        "external",
-    )
-)
+_PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
+_PLAN += ("scratch", "external")
 _APART = const(("parameters", "external"))
 
 
