@@ -157,6 +157,13 @@ def check_mpy(copy, board):
         raise BoardError(f"{short(copy.source)} is for {arch}, the board is {board.arch}")
 
 
+def module_arch(arch, machine):
+    """The architecture of the native module for a board's own and the name of its machine."""
+    if arch == "armv7emsp" and "RP2350" in machine:
+        return "armv7emsp_softfp"  # its firmware passes floats in integer registers
+    return STAND_IN.get(arch, arch)
+
+
 def module_copies(board, dry_run):
     """What is to be copied for `import tinyprop` to work; nothing where the firmware has it."""
     board.run(HAS_MODULE)
@@ -164,9 +171,7 @@ def module_copies(board, dry_run):
     if has:
         say(f"The firmware has tinyprop {has}")
         return []
-    arch = STAND_IN.get(board.arch, board.arch)
-    if arch == "armv7emsp" and "RP2350" in board.machine:
-        arch = "armv7emsp_softfp"  # its firmware passes floats in integer registers
+    arch = module_arch(board.arch, board.machine)
     if arch not in build_natmod.ARCHS:
         raise BoardError(
             f"{board.port} has no tinyprop in its firmware, and there is no native module for "
