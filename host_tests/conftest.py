@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import core_api
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
+
+# Where this process was started with Ctrl-C ignored, as in the background of a shell, what the
+# tests start and interrupt would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 set_hypothesis_home_dir(core_api.ROOT / "build" / "hypothesis")
 settings.register_profile(

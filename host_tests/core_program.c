@@ -61,8 +61,11 @@ static uint32_t kernels(uint32_t n) {
     tp_k_axpy_f32(y, 0.3f, x, n);
     tp_k_axpy_index_f32(y, -0.7f, x, &index);
     tp_k_decay_axpy_f32(z, 0.9f, 0.1f, y, n);
-    tp_k_back_update_f32(z, w, x, 0.5f, -0.25f, n);
-    tp_k_back_update_index_f32(z, w, x, 0.125f, -0.3f, &index);
+    const float d[3] = {0.5f, 0.0f, -0.25f};
+    tp_k_rows_dx_f32(z, w, d, 3, n, NULL);
+    tp_k_rows_dx_f32(z, w, d, 3, n, &index);
+    tp_k_rows_update_f32(w, 0.3f, d, x, 3, n, NULL);
+    tp_k_rows_update_f32(w, -0.1f, d, x, 3, n, &index);
     tp_k_momentum_f32(w, y, 0.2f, x, 0.05f, 0.9f, 0.01f, n);
     tp_k_adam_t adam = {0.01f, 0.9f, 0.999f, 1e-7f, 0.0f};
     tp_k_adam_f32(z, m, v, 0.4f, x, &adam, n);

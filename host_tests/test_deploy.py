@@ -162,8 +162,12 @@ def plugged_in(monkeypatch):
 @pytest.mark.parametrize(
     "words", ["boards", "deploy main.py", "monitor", "flash", "flash --board RPI_PICO"]
 )
-def test_no_board_is_one_clear_line(plugged_in, words):
-    assert "no board found: plug one in" in refused(words.split())
+def test_no_board_is_one_clear_line(plugged_in, words, tmp_path):
+    words = words.split()
+    if "--board" in words:
+        write_uf2(tmp_path / "firmware.uf2", bytes(256))
+        words += ["--firmware", str(tmp_path / "firmware.uf2")]
+    assert "no board found: plug one in" in refused(words)
 
 
 def test_boards_are_asked_what_they_are(plugged_in, stock, qemu, capsys):

@@ -58,10 +58,11 @@ def train(policy, optimizer, layers=dense):
     print(name, type(optimizer).__name__, "%08x" % end, s["trained"])
 
 
+# The largest models first, while there is memory in one piece.
+train(POLICIES[0], tp.Adam(lr=0.002))
+train(POLICIES[3], tp.SGD(lr=0.02, momentum=0.9, weight_decay=0.001))
 for policy in POLICIES:
     train(policy, tp.SGD(lr=0.05))
-train(POLICIES[3], tp.SGD(lr=0.02, momentum=0.9, weight_decay=0.001))
-train(POLICIES[0], tp.Adam(lr=0.002))
 for policy in (POLICIES[0], POLICIES[3]):
     train(policy, tp.SGD(lr=0.05), maps)
 print("OK")
