@@ -13,12 +13,6 @@
 // Longest back-off in epochs: 5 bits of the one byte kept per stored sample.
 #define TP_BACKOFF_MAX 31u
 
-// Columns with a zero input are left out when at most this share of the columns is non-zero.
-// The result is the same either way; the index costs a load per multiply-accumulate.
-#ifndef TP_ZERO_SKIP_PERCENT
-#define TP_ZERO_SKIP_PERCENT 75u
-#endif
-
 // 1 leaves out kernels for one instruction set.
 #ifndef TP_GENERIC_ONLY
 #define TP_GENERIC_ONLY 0
