@@ -45,7 +45,7 @@ static void dense(const char *name, uint32_t n_in, uint32_t hidden, uint8_t poli
         .c = n_in,
         .n_layers = 2,
         .layers = layers,
-        .zero_skip = TP_ZERO_SKIP_PERCENT,
+        .zero_skip = 75,
         .batch = 1,
         .seed = 1,
         .opt = {.kind = TP_SGD, .lr = 0.01f},
@@ -150,7 +150,7 @@ static void layer(const tp_case_t *q) {
         .c = q->c,
         .n_layers = 3,
         .layers = layers,
-        .zero_skip = TP_ZERO_SKIP_PERCENT,
+        .zero_skip = 75,
         .batch = 1,
         .seed = 1,
         .opt = {.kind = TP_SGD, .lr = 0.01f}};
