@@ -388,6 +388,10 @@ static void tp_dropout(tp_model_t *m, uint32_t l, float *out, const float *x) {
 // --- All rows ---
 
 void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
+    if (tp_is_int(m)) {
+        tp_int_forward(m, l, macs);
+        return;
+    }
     const tp_layer_t *t = &tp_table(m)[l];
     float *out = tp_at(m, t->off_act);
     uint32_t n = tp_row_size(t);
@@ -434,6 +438,10 @@ static void tp_complete(tp_model_t *m, uint32_t r) {
 }
 
 void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+    if (tp_is_int(m)) {
+        tp_int_backward(m, l, y, y_after);
+        return;
+    }
     tp_layer_t *t = &tp_table(m)[l];
     float *d = tp_at(m, t->off_d);
     bool two = t->kind == TP_LAYER_ADD;
@@ -495,7 +503,8 @@ void tp_backward(tp_model_t *m, float y) {
         }
         tp_recompute(m, l);
         if (l + 1u < m->n_layers && tp_has_weights(t->kind)) {
-            y = tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
+            y = tp_is_int(m) ? tp_int_sum_abs(m, l)
+                             : tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
             // An overflow on the way down must not reach the weights: they stay as they are from
             // here on. The loss of the next sample tells whether the model is lost.
             if (!tp_isfinite(y)) {

@@ -110,11 +110,12 @@ float tp_softmax(float *z, size_t n, float *max_out) {
     return tp_logf(sum);
 }
 
-// Order of magnitude as an integer: for finite floats |a| < |b| iff key(a) < key(b).
-static uint32_t tp_key(float d) {
-    uint32_t u;
-    memcpy(&u, &d, sizeof(u));
-    return u & 0x7fffffffu;
+// Values of either type, by their bits.
+typedef uint32_t __attribute__((may_alias)) tp_bits_t;
+
+// Order of magnitude in 31 bits, of an integer or of the bits of a finite float.
+static uint32_t tp_key(uint32_t d, bool ints) {
+    return (ints && d >> 31 != 0 ? 0u - d : d) & 0x7fffffffu;
 }
 
 // So many values that may be the last ones kept are compared with each other.
@@ -122,11 +123,12 @@ static uint32_t tp_key(float d) {
 #define TP_DIGIT 7u
 
 // Of n values of d, at these places, all but the `want` largest become 0.
-static void tp_decide_rivals(float *d, uint32_t *places, uint32_t n, uint32_t want) {
+static void tp_decide_rivals(tp_bits_t *d, bool ints, uint32_t *places, uint32_t n,
+    uint32_t want) {
     for (; want > 0; want--, n--) {
-        uint32_t best = 0, best_key = tp_key(d[places[0]]);
+        uint32_t best = 0, best_key = tp_key(d[places[0]], ints);
         for (uint32_t i = 1; i < n; i++) {
-            uint32_t key = tp_key(d[places[i]]);
+            uint32_t key = tp_key(d[places[i]], ints);
             if (key > best_key) {
                 best = i;
                 best_key = key;
@@ -135,11 +137,12 @@ static void tp_decide_rivals(float *d, uint32_t *places, uint32_t n, uint32_t wa
         memmove(places + best, places + best + 1, (n - best - 1u) * sizeof(*places));
     }
     while (n > 0) {
-        d[places[--n]] = 0.0f;
+        d[places[--n]] = 0;
     }
 }
 
-uint32_t tp_topk(float *d, size_t n, uint32_t k) {
+// d: int32, or the bits of float32; 0 is 0 in both.
+static uint32_t tp_keep_largest(tp_bits_t *d, bool ints, size_t n, uint32_t k) {
     uint32_t bins[1u << TP_DIGIT], places[TP_RIVALS];
     // The k-th largest key, some bits at a time from the top: of the keys that share the bits
     // found so far, count how often each next digit occurs. `want` of them are kept. Keys stand
@@ -148,7 +151,7 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
     do {
         if (found == 0 && (rivals <= TP_RIVALS || k >= n || rest < 32u)) {
             // Zeros may be among them, which are never kept.
-            uint32_t nonzero = tp_k_count_f32(d, n);
+            uint32_t nonzero = tp_k_count_f32((const float *)(const void *)d, n);
             if (nonzero <= k) {
                 return nonzero;
             }
@@ -160,7 +163,7 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
         uint32_t b = (1u << digit) - 1u;
         memset(bins, 0, sizeof(bins));
         for (size_t i = 0; i < n; i++) {
-            uint32_t key = ((tp_key(d[i]) << 1) ^ found) >> shift;
+            uint32_t key = ((tp_key(d[i], ints) << 1) ^ found) >> shift;
             if (key <= b) {
                 bins[key]++;
             }
@@ -175,20 +178,28 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
     // What is below goes, what is above stays.
     uint32_t last = found | (uint32_t)(((uint64_t)1 << rest) - 1u), seen = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]) << 1;
+        uint32_t key = tp_key(d[i], ints) << 1;
         if (key < found) {
-            d[i] = 0.0f;
+            d[i] = 0;
         } else if (key <= last) {
             if (rivals <= TP_RIVALS) {
                 places[seen] = (uint32_t)i;
             } else if (seen >= want) {
-                d[i] = 0.0f;
+                d[i] = 0;
             }
             seen++;
         }
     }
     if (rivals <= TP_RIVALS) {
-        tp_decide_rivals(d, places, seen, want);
+        tp_decide_rivals(d, ints, places, seen, want);
     }
     return k;
+}
+
+uint32_t tp_topk(float *d, size_t n, uint32_t k) {
+    return tp_keep_largest((tp_bits_t *)(void *)d, false, n, k);
+}
+
+uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
+    return tp_keep_largest((tp_bits_t *)(void *)d, true, n, k);
 }
