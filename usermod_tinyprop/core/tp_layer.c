@@ -38,7 +38,13 @@ typedef struct {
 
 // Is leaving out zero inputs worth the index?
 static bool tp_skips_zeros(const tp_model_t *m, const float *x, uint32_t n) {
-    return m->zero_skip > 0 && (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
+    uint32_t most = (uint32_t)((uint64_t)n * m->zero_skip / 100u);
+    if (m->zero_skip == 0 || most >= n) {
+        return m->zero_skip > 0;
+    }
+    // More than that may be found before the end.
+    uint32_t count = tp_k_count_f32(x, most + 1u);
+    return count <= most && count + tp_k_count_f32(x + most + 1u, n - most - 1u) <= most;
 }
 
 // `looks`: at the values of the source map.
@@ -181,6 +187,17 @@ static bool tp_behind_relu(const tp_model_t *m, const tp_layer_t *t) {
     return t->source > 0 && table[t->source - 1u].activation == TP_RELU;
 }
 
+// The filters of a pass that may work on the map itself, without patches; NULL where they may not.
+static float *tp_without_patches(const tp_work_t *k, bool dx, bool update, bool in_place) {
+    const tp_layer_t *t = k->t;
+    uint32_t end = t->c;
+    const float *w = tp_filters(k, 0, &end);
+    bool few = t->k <= 4u * t->h * t->w && !k->skip && !k->g.contiguous && k->g.groups == 1;
+    // Where nobody added to dx before, there is no -0 in it.
+    bool whole = dx ? !update && end == t->c && (t->flags & TP_ROW_FIRST_SOURCE) != 0 : in_place;
+    return few && whole ? (float *)(uintptr_t)w : NULL; // only what trains is written to
+}
+
 // One pass over all places: dx, or the update, or (where there is one place only) both.
 static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place) {
     const tp_geometry_t *g = &k->g;
@@ -190,6 +207,7 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
     bool relu = tp_behind_relu(k->m, t);
     bool direct = g->contiguous && (t->flags & TP_ROW_FIRST_SOURCE) != 0;
     float *by_channel = in_place || !update ? tp_by_channel(k) : NULL;
+    float *few = tp_without_patches(k, dx, update, in_place), lr = k->m->opt.lr;
     const float *d = tp_at(k->m, t->off_d);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
@@ -208,6 +226,16 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                     continue;
                 }
                 tp_k_window_t q = tp_window(g, y, x, group);
+                if (few != NULL) {
+                    float *w = few + (size_t)o * n;
+                    size_t kept = dx  ? tp_k_window_dx_f32(k->dx, w, d + o, rows - o, &q)
+                        : o < t->rows ? tp_k_window_update_f32(w, lr, d + o, k->x, t->rows - o, &q)
+                                      : 0;
+                    if (kept > 0) {
+                        k->t->macs += (uint64_t)kept * n;
+                        continue;
+                    }
+                }
                 tp_k_index_t index;
                 tp_place_t p = {d + o, NULL, NULL, group * rows + o, rows - o, NULL, NULL};
                 p.x = update || k->skip ? tp_patch(k, &q) : NULL;

@@ -1,5 +1,11 @@
 // Operations on whole vectors: conversion, activations, softmax, top-k selection.
 #include <string.h>
+#ifdef __ARM_FEATURE_SAT
+#include <arm_acle.h>
+#define TP_UNROLLED _Pragma("GCC unroll 4")
+#else
+#define TP_UNROLLED
+#endif
 
 #include "../kernels/tp_kernels.h"
 #include "tp.h"
@@ -110,25 +116,29 @@ float tp_softmax(float *z, size_t n, float *max_out) {
     return tp_logf(sum);
 }
 
-// Values of either type, by their bits.
-typedef uint32_t __attribute__((may_alias)) tp_bits_t;
-
-// Order of magnitude in 31 bits, of an integer or of the bits of a finite float.
-static uint32_t tp_key(uint32_t d, bool ints) {
-    return (ints && d >> 31 != 0 ? 0u - d : d) & 0x7fffffffu;
+// Order of magnitude as an integer: for finite floats |a| < |b| iff key(a) < key(b).
+static uint32_t tp_key(float d) {
+    uint32_t u;
+    memcpy(&u, &d, sizeof(u));
+    return u & 0x7fffffffu;
 }
 
 // So many values that may be the last ones kept are compared with each other.
 #define TP_RIVALS 32u
 #define TP_DIGIT 7u
+// A long vector is first looked at through a window of bins as narrow as 1/64 of an octave, which
+// mostly leaves few rivals. Its top lies half an octave above the largest of some samples.
+#define TP_WINDOW 256
+#define TP_WINDOW_REST 17u // bits of a key behind those that tell its bin
+#define TP_WINDOW_ABOVE 32
+#define TP_SAMPLES 32u
 
 // Of n values of d, at these places, all but the `want` largest become 0.
-static void tp_decide_rivals(tp_bits_t *d, bool ints, uint32_t *places, uint32_t n,
-    uint32_t want) {
+static void tp_decide_rivals(float *d, uint32_t *places, uint32_t n, uint32_t want) {
     for (; want > 0; want--, n--) {
-        uint32_t best = 0, best_key = tp_key(d[places[0]], ints);
+        uint32_t best = 0, best_key = tp_key(d[places[0]]);
         for (uint32_t i = 1; i < n; i++) {
-            uint32_t key = tp_key(d[places[i]], ints);
+            uint32_t key = tp_key(d[places[i]]);
             if (key > best_key) {
                 best = i;
                 best_key = key;
@@ -137,21 +147,67 @@ static void tp_decide_rivals(tp_bits_t *d, bool ints, uint32_t *places, uint32_t
         memmove(places + best, places + best + 1, (n - best - 1u) * sizeof(*places));
     }
     while (n > 0) {
-        d[places[--n]] = 0;
+        d[places[--n]] = 0.0f;
     }
 }
 
-// d: int32, or the bits of float32; 0 is 0 in both.
-static uint32_t tp_keep_largest(tp_bits_t *d, bool ints, size_t n, uint32_t k) {
-    uint32_t bins[1u << TP_DIGIT], places[TP_RIVALS];
+static inline int32_t tp_bin(int32_t i) {
+#ifdef __ARM_FEATURE_SAT
+    return (int32_t)__usat(i, 8);
+#else
+    return i < 0 ? 0 : i < TP_WINDOW ? i : TP_WINDOW - 1;
+#endif
+}
+
+// Through the window: the bits that the k-th largest key begins with, one to the left, or 0 where
+// it is not in sight. `want` becomes how many of the `rivals` with these bits are kept.
+static uint32_t tp_window_found(uint16_t *bins, const float *d, uint32_t n, uint32_t *want,
+    uint32_t *rivals) {
+    uint32_t top = 0;
+    for (uint32_t i = 0; i < n; i += n / TP_SAMPLES) {
+        uint32_t key = tp_key(d[i]);
+        top = key > top ? key : top;
+    }
+    int32_t base = (int32_t)(top >> TP_WINDOW_REST) + TP_WINDOW_ABOVE - (TP_WINDOW - 1);
+    if (base <= 0) {
+        return 0;
+    }
+    memset(bins, 0, TP_WINDOW * sizeof(*bins));
+    TP_UNROLLED
+    for (uint32_t i = 0; i < n; i++) {
+        bins[tp_bin((int32_t)(tp_key(d[i]) >> TP_WINDOW_REST) - base)]++;
+    }
+    int32_t b = TP_WINDOW - 1;
+    uint32_t left = *want;
+    while (b > 0 && bins[b] < left) {
+        left -= bins[b--];
+    }
+    if (b == 0 || b == TP_WINDOW - 1) {
+        return 0;
+    }
+    *want = left;
+    *rivals = bins[b];
+    return (uint32_t)(base + b) << (TP_WINDOW_REST + 1u);
+}
+
+uint32_t tp_topk(float *d, size_t n, uint32_t k) {
+    union {
+        uint32_t digit[1u << TP_DIGIT];
+        uint16_t window[TP_WINDOW];
+    } bins;
+    uint32_t places[TP_RIVALS];
     // The k-th largest key, some bits at a time from the top: of the keys that share the bits
     // found so far, count how often each next digit occurs. `want` of them are kept. Keys stand
     // one bit to the left here, without the sign.
     uint32_t found = 0, want = k, rest = 32u, rivals = (uint32_t)n;
+    if (n >= 8u * TP_SAMPLES && n < 65536u && k < n) {
+        found = tp_window_found(bins.window, d, (uint32_t)n, &want, &rivals);
+        rest = found != 0 ? TP_WINDOW_REST + 1u : rest;
+    }
     do {
         if (found == 0 && (rivals <= TP_RIVALS || k >= n || rest < 32u)) {
             // Zeros may be among them, which are never kept.
-            uint32_t nonzero = tp_k_count_f32((const float *)(const void *)d, n);
+            uint32_t nonzero = tp_k_count_f32(d, n);
             if (nonzero <= k) {
                 return nonzero;
             }
@@ -161,45 +217,65 @@ static uint32_t tp_keep_largest(tp_bits_t *d, bool ints, size_t n, uint32_t k) {
         }
         uint32_t digit = rest < TP_DIGIT ? rest : TP_DIGIT, shift = rest - digit;
         uint32_t b = (1u << digit) - 1u;
-        memset(bins, 0, sizeof(bins));
+        memset(bins.digit, 0, sizeof(bins.digit));
         for (size_t i = 0; i < n; i++) {
-            uint32_t key = ((tp_key(d[i], ints) << 1) ^ found) >> shift;
+            uint32_t key = ((tp_key(d[i]) << 1) ^ found) >> shift;
             if (key <= b) {
-                bins[key]++;
+                bins.digit[key]++;
             }
         }
-        while (bins[b] < want) {
-            want -= bins[b--];
+        while (bins.digit[b] < want) {
+            want -= bins.digit[b--];
         }
-        rivals = bins[b];
+        rivals = bins.digit[b];
         found |= b << shift;
         rest = shift;
     } while (rest > 0);
     // What is below goes, what is above stays.
     uint32_t last = found | (uint32_t)(((uint64_t)1 << rest) - 1u), seen = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i], ints) << 1;
+    for (float *p = d, *end = d + n; p != end;) {
+        uint32_t key = tp_key(*p++) << 1;
         if (key < found) {
-            d[i] = 0;
+            p[-1] = 0.0f;
         } else if (key <= last) {
             if (rivals <= TP_RIVALS) {
-                places[seen] = (uint32_t)i;
+                places[seen] = (uint32_t)(p - d) - 1u;
             } else if (seen >= want) {
-                d[i] = 0;
+                p[-1] = 0.0f;
             }
             seen++;
         }
     }
     if (rivals <= TP_RIVALS) {
-        tp_decide_rivals(d, ints, places, seen, want);
+        tp_decide_rivals(d, places, seen, want);
     }
     return k;
 }
 
-uint32_t tp_topk(float *d, size_t n, uint32_t k) {
-    return tp_keep_largest((tp_bits_t *)(void *)d, false, n, k);
+#if TP_INTEGER
+
+// As bits that compare like those of floats: sign, then size moved to the top.
+uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
+    uint32_t most = 0, up = 0;
+    for (size_t i = 0; i < n; i++) {
+        most |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+    }
+    while (up < 30u && most >> (30u - up) == 0) {
+        up++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t size = d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+        uint32_t bits = (d[i] < 0 ? 0x80000000u : 0u) | size << up;
+        memcpy(&d[i], &bits, sizeof(bits));
+    }
+    k = tp_topk((float *)(void *)d, n, k);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &d[i], sizeof(bits));
+        int32_t size = (int32_t)((bits & 0x7fffffffu) >> up);
+        d[i] = bits >> 31 != 0 ? -size : size;
+    }
+    return k;
 }
 
-uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
-    return tp_keep_largest((tp_bits_t *)(void *)d, true, n, k);
-}
+#endif
