@@ -249,9 +249,9 @@ for epoch in range(12):
         else:
             backoff_note(waits, i, plain._m.step(*PAIRS[i]), 4)
     plain._m.epoch_end()
-for l in range(2):
+for layer in range(2):
     for what in range(2):
-        assert bytes(plain._m.weights(l, what)) == bytes(m._m.weights(l, what))
+        assert bytes(plain._m.weights(layer, what)) == bytes(m._m.weights(layer, what))
 m = net(policy=tp.TinyPropV2(threshold=0.6, backoff=4))
 m.fit(iter(PAIRS), verbose=0)
 assert m.stats()["waited"] == 0

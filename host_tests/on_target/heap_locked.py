@@ -99,7 +99,7 @@ counts = tp.Tensor((3, 3), "i32")
 for training in (True, False):
     at = array("i", [0, 6, 0, 6, 5, 6, 7, 0, 3, 1000000, 0])
     m.reset_stats()
-    for epoch in range(5):
+    for _ in range(5):
         at[0] = 0
         micropython.heap_lock()
         while at[0] < 6:

@@ -181,6 +181,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
     X(var, MP_QSTR_test, tpmod_model_test_obj) \
     X(var, MP_QSTR_run, tpmod_model_run_obj) \
+    X(var, MP_QSTR_profile, tpmod_model_profile_obj) \
     X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \
     X(var, MP_QSTR_predict, tpmod_model_predict_obj) \
     X(fixed, MP_QSTR_classify, tpmod_model_classify_obj) \

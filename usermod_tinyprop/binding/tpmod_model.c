@@ -635,6 +635,48 @@ static mp_obj_t tpmod_model_tally(mp_obj_t self_in) {
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_tally_obj, tpmod_model_tally);
 
+// --- Where the time goes ---
+
+typedef struct {
+    mp_obj_t clock;
+    int32_t last;
+} tpmod_lap_t;
+
+static uint32_t tpmod_lap(void *context) {
+    tpmod_lap_t *lap = context;
+    int32_t now = tpmod_ticks(lap->clock, 0);
+    uint32_t ticks = (uint32_t)(now - lap->last) & 0x3fffffffu;
+    lap->last = now;
+    return ticks;
+}
+
+// profile(x, y, clock, copy, rows) -> would the policy train? Adds to rows, (n_layers + 1, 6) i32:
+// ticks of the passes (tp_profile_t), MACs forward, backward. clock as in run(). copy: a bytearray
+// of persist bytes, which holds the model meanwhile; the model is as before in the end.
+static mp_obj_t tpmod_model_profile(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tpmod_sample_t s;
+    tp_model_t *m =
+        tpmod_parse_sample(MP_OBJ_TO_PTR(args[0]), args[1], args[2], mp_const_none, &s);
+    tpmod_lap_t lap = {args[3], tpmod_ticks(args[3], 0)};
+    mp_buffer_info_t copy, rows;
+    mp_get_buffer_raise(args[4], &copy, MP_BUFFER_RW);
+    mp_get_buffer_raise(args[5], &rows, MP_BUFFER_RW);
+    tpmod_check_count("copy", (uint32_t)copy.len, m->persist_bytes);
+    tpmod_check_count("rows", (uint32_t)rows.len, (m->n_layers + 1u) * sizeof(tp_profile_t));
+    tp_trace_t trace = {tpmod_lap, &lap, rows.buf};
+    tp_fault_t fault;
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
+    int trained = tp_profile(m, &s.x, &s.y, &trace, copy.buf, &fault);
+    tpmod_release(&hold);
+    tpmod_check(trained, &fault);
+    return mp_obj_new_bool(trained);
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_profile_obj, 6, 6, tpmod_model_profile);
+
+// --- Predicting ---
+
 // Forward pass; the outputs also go into the float32 buffer out, unless it is None.
 static tp_model_t *tpmod_run(mp_obj_t self_in, mp_obj_t x_in, mp_obj_t out_in) {
     x_in = tpmod_as_buffer(x_in);

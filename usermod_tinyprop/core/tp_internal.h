@@ -102,9 +102,17 @@ uint32_t tp_hash(uint32_t x);
 void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs);
 // d of row l is complete: its parameters take their step, d of its sources is formed. y = sum |d|,
 // y_after = that of the row with weights behind it.
-void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after);
+// trace: NULL, or where to write down what it took.
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace);
 // From the last row down; y = sum |d| of the last one.
-void tp_backward(tp_model_t *m, float y);
+void tp_backward(tp_model_t *m, float y, const tp_trace_t *trace);
+
+// The time since the last mark went into this pass of row l.
+static inline void tp_mark(const tp_trace_t *trace, uint32_t l, uint32_t pass) {
+    if (trace != NULL) {
+        trace->rows[l].ticks[pass] += trace->lap(trace->context);
+    }
+}
 
 // tp_policy.c: what a policy wants of one layer.
 typedef struct {
