@@ -335,6 +335,28 @@ int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *
 int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
     tp_fault_t *fault);
 
+// What the passes of one row took. With weights, backward is three of them: bias and selection, d
+// of the row's source, update; without weights TP_PASS_DX is all of it. The row behind the last one
+// stands for what belongs to none: loading x, then (as TP_PASS_SELECT) loss, decision and d.
+enum { TP_PASS_FORWARD = 0, TP_PASS_SELECT, TP_PASS_DX, TP_PASS_UPDATE, TP_PASSES };
+typedef struct {
+    uint32_t ticks[TP_PASSES];
+    uint32_t macs[2]; // multiply-accumulates executed: forward, backward
+} tp_profile_t;
+
+// The caller's clock: lap(context) = ticks since its last call.
+typedef struct {
+    uint32_t (*lap)(void *context);
+    void *context;
+    tp_profile_t *rows; // n_layers + 1, added to
+} tp_trace_t;
+
+// Measure a training step on x, y, with the backward pass whatever the policy says; returns what
+// it said, as tp_train_step. Where d and update of a row are formed in one loop, they are two here.
+// copy (persist_bytes) holds the model meanwhile: afterwards it is as it was.
+int tp_profile(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const tp_trace_t *trace,
+    void *copy, tp_fault_t *fault);
+
 // Count a stored sample that the back-off left out: it is seen, and it waited.
 void tp_count_waited(tp_model_t *m);
 

@@ -632,7 +632,7 @@ static void tp_int_complete(tp_model_t *m, uint32_t r) {
         tp_row_size(s), range->e_d, false);
 }
 
-void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace) {
     tp_int_t k = tp_int_begin_row(m, l);
     tp_layer_t *t = k.t;
     bool passes_on = t->source > 0 && tp_table(m)[t->source - 1u].off_d != 0;
@@ -644,14 +644,17 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
         uint32_t wanted = tp_int_select(&k, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (passes_on ? 1u : 0u);
         m->policy_macs += (uint64_t)wanted * k.g.fan_in * passes;
+        tp_mark(trace, l, TP_PASS_SELECT);
         if (passes_on) {
             tp_int_weights_dx(&k);
+            tp_mark(trace, l, TP_PASS_DX);
         }
         if (t->rows > 0 && t->h == 1 && t->w == 1 && k.g.groups == 1) {
             tp_int_dense_update(&k, lr);
         } else if (t->rows > 0) {
             tp_int_filters_update(&k, lr);
         }
+        tp_mark(trace, l, TP_PASS_UPDATE);
     } else {
         tp_int_pass_on(&k);
     }
@@ -662,5 +665,6 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
         (t->flags & TP_ROW_LAST_OTHER) != 0) {
         tp_int_complete(m, t->other);
     }
+    tp_mark(trace, l, TP_PASS_DX);
 }
 #endif

@@ -111,9 +111,17 @@ uint32_t tp_hash(uint32_t x);
 void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs);
 // d of row l is complete: its parameters take their step, d of its sources is formed. y = sum |d|,
 // y_after = that of the row with weights behind it.
-void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after);
+// trace: NULL, or where to write down what it took.
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace);
 // From the last row down; y = sum |d| of the last one.
-void tp_backward(tp_model_t *m, float y);
+void tp_backward(tp_model_t *m, float y, const tp_trace_t *trace);
+
+// The time since the last mark went into this pass of row l.
+static inline void tp_mark(const tp_trace_t *trace, uint32_t l, uint32_t pass) {
+    if (trace != NULL) {
+        trace->rows[l].ticks[pass] += trace->lap(trace->context);
+    }
+}
 
 // tp_model.c: value i of a target, one-hot for a class index.
 float tp_target_at(const tp_target_t *y, uint32_t i);
@@ -134,7 +142,7 @@ void tp_int_predict(tp_model_t *m, float *out);
 uint32_t tp_int_best(tp_model_t *m);
 void tp_int_output_delta(tp_model_t *m, const tp_target_t *y);
 float tp_int_sum_abs(tp_model_t *m, uint32_t l);
-void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after);
+void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace);
 // After a step: ranges of weights and maps.
 void tp_int_end_step(tp_model_t *m, bool trained);
 void tp_int_shrink_ranges(tp_model_t *m, bool forget);

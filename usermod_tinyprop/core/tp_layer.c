@@ -296,31 +296,29 @@ static void tp_filters_step(tp_work_t *k) {
     }
 }
 
-static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx) {
+static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx, const tp_trace_t *trace) {
     bool looks = tp_table(m)[l].rows > 0 || tp_behind_relu(m, &tp_table(m)[l]);
     tp_work_t k = tp_begin(m, l, looks);
     const tp_layer_t *t = k.t;
     bool one_place = t->h == 1 && t->w == 1 && k.g.groups == 1;
     bool update = t->rows > 0, in_place = tp_optim_in_place(m);
     k.dx = dx;
-    if (one_place) {
-        tp_places_backward(&k, dx != NULL, update, in_place);
-        const float *d = tp_at(m, t->off_d);
-        for (uint32_t o = 0; o < t->rows && tp_optim_moves_all(m); o++) {
-            if (tp_k_is_zero(d[o])) {
-                tp_optim_untouched(m, k.t, o);
-            }
-        }
-        return;
-    }
-    // The weights are shared by all places: dx needs them all as they were.
-    if (dx != NULL) {
+    // Weights shared by several places: dx needs them all as they were.
+    if (dx != NULL && !(one_place && trace == NULL)) {
         tp_places_backward(&k, true, false, in_place);
+        tp_mark(trace, l, TP_PASS_DX);
+        dx = NULL;
     }
-    if (update && (in_place || m->batch > 1)) {
-        tp_places_backward(&k, false, true, in_place);
+    if (one_place || (update && (in_place || m->batch > 1))) {
+        tp_places_backward(&k, dx != NULL, update, in_place);
     } else if (update) {
         tp_filters_step(&k);
+    }
+    const float *d = tp_at(m, t->off_d);
+    for (uint32_t o = 0; one_place && o < t->rows && tp_optim_moves_all(m); o++) {
+        if (tp_k_is_zero(d[o])) {
+            tp_optim_untouched(m, k.t, o);
+        }
     }
 }
 
@@ -465,9 +463,10 @@ static void tp_complete(tp_model_t *m, uint32_t r) {
         s->slope);
 }
 
-void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after,
+    const tp_trace_t *trace) {
     if (tp_is_int(m)) {
-        tp_int_backward(m, l, y, y_after);
+        tp_int_backward(m, l, y, y_after, trace);
         return;
     }
     tp_layer_t *t = &tp_table(m)[l];
@@ -487,8 +486,10 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
         tp_choice_t choice = tp_select(m, l, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (to != NULL ? 1u : 0u);
         m->policy_macs += (uint64_t)choice.k * tp_layer_fan_in(m, l) * passes;
+        tp_mark(trace, l, TP_PASS_SELECT);
         if (passes > 0) {
-            tp_weights_backward(m, l, to);
+            tp_weights_backward(m, l, to, trace);
+            tp_mark(trace, l, TP_PASS_UPDATE);
         }
     } else if (two) {
         uint32_t n = tp_row_size(t);
@@ -508,20 +509,22 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
     if (other != NULL && (t->flags & TP_ROW_LAST_OTHER) != 0) {
         tp_complete(m, t->other);
     }
+    tp_mark(trace, l, TP_PASS_DX);
 }
 
 // The outputs that were not kept and that the backward pass of row l needs first.
-static void tp_recompute(tp_model_t *m, uint32_t l) {
+static void tp_recompute(tp_model_t *m, uint32_t l, const tp_trace_t *trace) {
     tp_layer_t *table = tp_table(m);
     for (uint32_t r = 0; r < l; r++) {
         if (table[r].again == l + 1u) {
             tp_layer_forward(m, r, &table[r].macs);
+            tp_mark(trace, r, TP_PASS_FORWARD);
             m->policy_macs += (uint64_t)tp_layer_fan_in(m, r) * tp_row_size(&table[r]);
         }
     }
 }
 
-void tp_backward(tp_model_t *m, float y) {
+void tp_backward(tp_model_t *m, float y, const tp_trace_t *trace) {
     tp_layer_t *table = tp_table(m);
     float y_after = 0.0f;
     for (uint32_t l = m->n_layers; l-- > 0;) {
@@ -529,7 +532,7 @@ void tp_backward(tp_model_t *m, float y) {
         if ((t->flags & TP_ROW_WANTS_D) == 0) {
             continue;
         }
-        tp_recompute(m, l);
+        tp_recompute(m, l, trace);
         if (l + 1u < m->n_layers && tp_has_weights(t->kind)) {
             y = tp_is_int(m) ? tp_int_sum_abs(m, l)
                              : tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
@@ -539,7 +542,7 @@ void tp_backward(tp_model_t *m, float y) {
                 return;
             }
         }
-        tp_layer_backward(m, l, y, y_after);
+        tp_layer_backward(m, l, y, y_after, trace);
         y_after = tp_has_weights(t->kind) ? y : y_after;
     }
 }

@@ -252,8 +252,8 @@ int tp_set_policy(tp_model_t *m, const tp_policy_t *policy, tp_fault_t *fault) {
 
 // --- Forward ---
 
-// Load x and run all layers; *macs = multiply-accumulates executed.
-static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_fault_t *fault) {
+// Load x where the first layer looks for it.
+static inline int tp_load(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) {
     uint32_t n = tp_model_inputs(m);
     if (x->count != n) {
         return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, (float)n,
@@ -271,6 +271,15 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
     if (outside > 0 && *tp_outside(m) == NULL) {
         return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
             (float)outside, TP_HUGE);
+    }
+    return TP_OK;
+}
+
+// Load x and run all layers; *macs = multiply-accumulates executed.
+static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_fault_t *fault) {
+    int err = tp_load(m, x, fault);
+    if (err) {
+        return err;
     }
     *macs = 0;
     for (uint32_t l = 0; l < m->n_layers; l++) {
@@ -454,6 +463,16 @@ static uint32_t tp_draw_key(const tp_model_t *m, uint32_t rng[4]) {
     return 0;
 }
 
+// sum |d| of the last row, where the policy wants to know.
+static float tp_output_error(tp_model_t *m) {
+    uint32_t last = m->n_layers - 1u;
+    if (m->policy.kind < TP_TINYPROP) {
+        return 0.0f;
+    }
+    return tp_is_int(m) ? tp_int_sum_abs(m, last)
+                        : tp_k_sum_abs_f32(tp_layer_delta(m, last), tp_model_outputs(m));
+}
+
 int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
     tp_fault_t *fault) {
     uint64_t macs;
@@ -475,12 +494,7 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
     }
     memcpy(m->rng, rng, sizeof(rng));
     tp_output_delta(m, y);
-    // Full and TopK do not look at it.
-    uint32_t last = m->n_layers - 1u;
-    float sum = m->policy.kind < TP_TINYPROP ? 0.0f
-        : tp_is_int(m)
-        ? tp_int_sum_abs(m, last)
-        : tp_k_sum_abs_f32(tp_layer_delta(m, last), tp_row_size(&tp_table(m)[last]));
+    float sum = tp_output_error(m);
     bool train = tp_policy_decide(m, sum);
     m->seen++;
     m->forward_macs += macs;
@@ -492,7 +506,7 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
             tp_optim_begin(m);
         }
         m->dropout_key = key;
-        tp_backward(m, sum);
+        tp_backward(m, sum, NULL);
         m->dropout_key = 0;
     } else {
         m->skipped++;
@@ -508,6 +522,47 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
         tp_int_end_step(m, train);
     }
     return train ? 1 : 0;
+}
+
+int tp_profile(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const tp_trace_t *trace,
+    void *copy, tp_fault_t *fault) {
+    uint32_t rng[4], n = m->n_layers;
+    int err = tp_check_target(m, y, fault);
+    if (err) {
+        return err;
+    }
+    memcpy(copy, m, m->persist_bytes);
+    trace->lap(trace->context);
+    m->dropout_key = tp_draw_key(m, rng);
+    err = tp_load(m, x, fault);
+    tp_mark(trace, n, TP_PASS_FORWARD);
+    for (uint32_t l = 0; l < n && !err; l++) {
+        uint64_t macs = 0;
+        tp_layer_forward(m, l, &macs);
+        trace->rows[l].macs[0] += (uint32_t)macs;
+        tp_mark(trace, l, TP_PASS_FORWARD);
+    }
+    if (!err) {
+        float loss = tp_loss(m, y);
+        if (!tp_isfinite(loss)) {
+            err = tp_fail(fault, TP_ERR_NONFINITE, "loss", -1, loss, 0.0f, 0.0f);
+        } else {
+            tp_output_delta(m, y);
+            float sum = tp_output_error(m);
+            err = tp_policy_decide(m, sum) ? 1 : 0;
+            if (m->batch == 1) {
+                tp_optim_begin(m);
+            }
+            tp_mark(trace, n, TP_PASS_SELECT);
+            tp_backward(m, sum, trace);
+        }
+    }
+    const tp_layer_t *table = tp_table(m), *before = tp_table(copy);
+    for (uint32_t l = 0; l < n; l++) {
+        trace->rows[l].macs[1] += (uint32_t)(table[l].macs - before[l].macs);
+    }
+    memcpy(m, copy, m->persist_bytes);
+    return err;
 }
 
 void tp_count_waited(tp_model_t *m) {

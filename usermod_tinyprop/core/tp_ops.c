@@ -30,27 +30,47 @@ int tp_convert(float *out, const tp_view_t *view, const float *scale, const floa
     if (t == TP_F32) {
         const float *x = view->data;
         for (uint32_t i = 0; i < n; i++) {
-            if (!tp_isfinite(x[i])) {
+            uint32_t bits; // as tp_isfinite, without a call for each
+            memcpy(&bits, &x[i], sizeof(bits));
+            if ((bits & 0x7f800000u) == 0x7f800000u) {
                 *bad = i;
                 return TP_ERR_NONFINITE;
             }
-            out[i] = x[i];
         }
+        memmove(out, x, n * sizeof(float));
         return TP_OK;
     }
     if (t != TP_I32 && t != TP_I16 && t != TP_I8 && t != TP_U8) {
         return TP_ERR_DTYPE;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        out[i] = (float)tp_view_int(view, i);
+    if (n_scale != 1) {
+        for (uint32_t i = 0; i < n; i++) {
+            out[i] = (float)tp_view_int(view, i);
+        }
+        for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
+            out[i] = out[i] * scale[j] + offset[j];
+            if (!tp_isfinite(out[i])) {
+                *bad = i;
+                return TP_ERR_NONFINITE;
+            }
+            j = j + 1 == n_scale ? 0 : j + 1;
+        }
+        return TP_OK;
     }
-    for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
-        out[i] = out[i] * scale[j] + offset[j];
-        if (!tp_isfinite(out[i])) {
+    // Neighbours are often the same (background): what it became is remembered.
+    int32_t last = 0;
+    float value = 0.0f * scale[0] + offset[0];
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t q = tp_view_int(view, i);
+        if (q != last) {
+            last = q;
+            value = (float)q * scale[0] + offset[0];
+        }
+        if (!tp_isfinite(value)) {
             *bad = i;
             return TP_ERR_NONFINITE;
         }
-        j = j + 1 == n_scale ? 0 : j + 1;
+        out[i] = value;
     }
     return TP_OK;
 }
