@@ -325,9 +325,7 @@ class Sequential:
             return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
         if isinstance(self, Sequential):
             raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
-        from .budget import choose
-
-        return choose(self, budget, contributions, settings)
+        return _layers.part("budget").choose(self, budget, contributions, settings)
 
     def summary(self):
         """Print layers, shapes, parameters and bytes."""

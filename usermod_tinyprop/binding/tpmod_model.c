@@ -272,7 +272,7 @@ static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
     if (m == NULL) {
         tpmod_raise_value("the block of this model was changed from outside");
     }
-    if (self->external != mp_const_none) {
+    if (TP_MAPS && self->external != mp_const_none) {
         tp_fault_t fault;
         mp_get_buffer_raise(self->external, &b, MP_BUFFER_READ);
         tpmod_check(tp_model_external(m, b.buf, b.len, &fault), &fault);
@@ -300,7 +300,8 @@ static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, s
     if (n_args == 1 || args[1] == mp_const_none) {
         int err = tp_model_check(b.buf, b.len);
         if (err < 0) {
-            tpmod_raise_fault(TP_ERR_FORMAT, &fault, NULL);
+            fault.what = "layers of maps";
+            tpmod_raise_fault(err == TP_ERR_FEATURE ? err : TP_ERR_FORMAT, &fault, NULL);
         }
     } else {
         tp_layer_spec_t layers[TP_MAX_LAYERS];
@@ -711,11 +712,11 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
         }
         uint32_t dims[] = {t->c, t->kernel_h, t->kernel_w, 0}, ndim = 1;
         if (what == 0) {
-            bool some = (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0;
+            bool some = TP_MAPS && (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0;
             dims[0] = some ? t->rows : t->c;
             ndim = t->kind == TP_LAYER_CONV ? 4 : 3;
         }
-        if (what == 0 && t->kind == TP_LAYER_DENSE) {
+        if (what == 0 && (!TP_MAPS || t->kind == TP_LAYER_DENSE)) {
             dims[1] = n;
             ndim = 2;
         } else if (what == 0) {
@@ -723,7 +724,7 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
         }
         mp_obj_t owner = self->block;
         uintptr_t at = (uintptr_t)p - (uintptr_t)m;
-        if (at >= m->block_bytes) {
+        if (TP_MAPS && at >= m->block_bytes) {
             mp_buffer_info_t b;
             owner = self->external;
             mp_get_buffer_raise(owner, &b, MP_BUFFER_READ);
