@@ -311,6 +311,8 @@ size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, 
                                                 : tp_rows(NULL, x, w, lr, d, rows, cols, NULL);
 }
 
+#if TP_MAPS
+
 // The part of the window that lies on the map: rows y..y_end, columns x..x_end.
 typedef struct {
     int32_t y, y_end, x, x_end;
@@ -622,6 +624,8 @@ void tp_k_mean_backward_f32(float *restrict dx, const float *restrict d, const t
         }
     }
 }
+
+#endif
 
 void tp_k_momentum_f32(float *restrict w, float *restrict v, float d, const float *restrict x,
     float lr, float mu, float wd, size_t n) {
