@@ -127,10 +127,10 @@ class Sequential:
     dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
     dtype: "f32", or "i16" or "i8": weights and maps of integers, with sums of 32 bits and updates
-    rounded at random; plain SGD, batch_size 1. layers: Input first, then the rest, each taking the output of the one before it. loss:
-    "softmax_cross_entropy" (y is a class index or a vector of probabilities) or
-    "mean_squared_error" (y is a vector; a number where the model has one output). batch_size 1
-    updates in place and needs no memory for gradients. All memory is taken here; training and
+    rounded at random; plain SGD, batch_size 1. layers: Input first, then the rest, each taking the
+    output of the one before it. loss: "softmax_cross_entropy" (y is a class index or a vector of
+    probabilities) or "mean_squared_error" (y is a vector; a number where the model has one
+    output). batch_size 1 updates in place and needs no memory for gradients. All memory is taken here; training and
     predicting with out= take none. Outputs and errors that do not live at the same time share
     memory; with keep=True all of them can be looked at. Zero inputs of a layer are left out (with
     the same result) where at most zero_skip percent of them are not zero; 0: never. external:
@@ -163,7 +163,7 @@ class Sequential:
         )
         self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
         self._bind()
-        for r, at in enumerate(self._places):
+        for at in self._places:
             if hasattr(self.layers[at], "_start") and not self.layers[at].external:
                 start = self.get_weights(at)
                 self.layers[at]._start(*start)
@@ -320,8 +320,8 @@ class Sequential:
         self._m.floats(self._row(i), w, b, True)
 
     def exponents(self, i):
-        """Of a model of integers: e of the output, weights and errors of layer i, value = q * 2**e;
-        biases have -20."""
+        """Exponents e of the output, weights and errors of layer i of a model of integers, where a
+        value is q * 2**e; biases have -20."""
         return self._m.exponents(-1 if i == 0 else self._row(i))
 
     def astype(self, dtype):

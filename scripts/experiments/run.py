@@ -86,14 +86,16 @@ class Planned:
     def _probe(self, unix):
         """Make the model and predict once, with each policy: what is wrong is said at once, and
         how large the model is."""
-        e, case = self.experiment, self.cases[0]
+        e, case, largest = self.experiment, self.cases[0], None
         for label, policy in e.policies.items():
             job = self._job(label, e.training, policy, 1, case.before or case.train, describe=True)
             try:
                 runner.run_job(job, unix)
             except runner.JobError as error:
                 fail(f"{e.name}: {error}")
-        return job.result
+            if largest is None or job.result["block_bytes"] > largest["block_bytes"]:
+                largest = job.result
+        return largest
 
     def _add(self, seed, case):
         e = self.experiment

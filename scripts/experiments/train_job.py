@@ -103,6 +103,7 @@ def score(job, m, test):
 def run(job):
     train = tp.Dataset("train.tpd")
     test = tp.Dataset("test.tpd") if job["tests"] else None
+    dtype = job["policy"][1].pop("dtype", "f32")
     optimizer, policy = make("optimizer", *job["optimizer"]), make("policy", *job["policy"])
     if job["start"]:
         m = tp.load("start.tp")
@@ -117,6 +118,7 @@ def run(job):
             policy=policy,
             seed=job["seed"],
             batch_size=job["batch_size"],
+            dtype=dtype,
         )
     forward, backward = m._m.counters()[7:]
     result = {"block_bytes": m.plan()["total"], "forward_macs": forward, "backward_macs": backward}
