@@ -130,11 +130,12 @@ class Sequential:
     rounded at random; plain SGD, batch_size 1. layers: Input first, then the rest, each taking the
     output of the one before it. loss: "softmax_cross_entropy" (y is a class index or a vector of
     probabilities) or "mean_squared_error" (y is a vector; a number where the model has one
-    output). batch_size 1 updates in place and needs no memory for gradients. All memory is taken here; training and
-    predicting with out= take none. Outputs and errors that do not live at the same time share
-    memory; with keep=True all of them can be looked at. Zero inputs of a layer are left out (with
-    the same result) where at most zero_skip percent of them are not zero; 0: never. external:
-    buffer of float32 with the parameters of the layers that are external, W then b, layer after
+    output). batch_size 1 updates in place and needs no memory for gradients. All memory is taken
+    here; training and predicting with out= take none. Outputs and errors that do not live at the
+    same time share memory; with keep=True all of them can be looked at. Zero inputs of a layer are
+    left out (with the same result) where at most zero_skip percent of them are not zero; 0: never.
+    external: buffer of float32 with the parameters of the layers that are external, W then b,
+    layer after
     layer; it may lie in flash. What trains of these layers is copied from there.
     """
 

@@ -163,8 +163,8 @@ class Experiment:
             fail(f"{self.name}: seeds is {seeds!r}, expected: a number, or a list of seeds")
 
     def set_policies(self, table):
-        """{label: (class, settings)}; the label is the class where none is given. A dtype among the
-        settings is that of the model."""
+        """{label: (class, settings)}; the label is the class where none is given. A dtype among
+        the settings is that of the model."""
         self.policies = {}
         for label, settings in table.items():
             if not isinstance(settings, dict):
