@@ -48,7 +48,7 @@ def spec_tuple(s):
     if s.scale:
         scales = [f'array("f", {list(v)})' for v in (s.scale, s.offset)]
     head = f"{s.shape}, {names.LOSSES.index(s.loss)}, {s.batch}, {s.seed}, {', '.join(scales)}"
-    return f"({head}, {optimizer}, {policy}, {layers}, {s.keep}, {s.zero_skip})"
+    return f"({head}, {optimizer}, {policy}, {layers}, {s.keep}, {s.zero_skip}, {ord(getattr(s, 'dtype', 'f'))})"
 
 
 def layer_tuple(layer, external, recompute):
