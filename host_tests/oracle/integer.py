@@ -77,22 +77,13 @@ def clipped(v, limit):
     return np.clip(v, -limit, limit)
 
 
-def _shifted(v, s, longest):
+def sh(v, s):
+    """v * 2^-s of an int64, rounded half up, saturated to an int32."""
     v = np.asarray(v, np.int64)
     if s > 0:
-        s = min(s, longest)
+        s = min(s, 62)
         return saturated((v >> s) + ((v >> (s - 1)) & 1))
     return saturated(saturated(v) << min(-s, 31))
-
-
-def sh(v, s):
-    """v * 2^-s of an int32, rounded half up, saturated."""
-    return _shifted(int32(v), s, 31)
-
-
-def sh64(v, s):
-    """The same of an int64; the result is an int32."""
-    return _shifted(v, s, 62)
 
 
 def rdiv(v, n):
@@ -135,7 +126,7 @@ POWERS = np.floor(32768 * 2 ** (-np.arange(33) / 32) + 0.5).astype(np.int64)
 
 def squash(z, e_acc, kind):
     """Sigmoid or tanh in Q15."""
-    t = clipped(sh64(z, OUT_EXPONENT - e_acc), 32767)
+    t = clipped(sh(z, OUT_EXPONENT - e_acc), 32767)
     if kind == "tanh":
         t = clipped(2 * t, 32767)
     i, f = np.abs(t) >> 9, np.abs(t) & 511
@@ -228,13 +219,13 @@ class IntegerNetwork(Network):
             return saturated(fixed(x, e)).astype(np.int64)
         q = x.astype(np.int64)
         if not self.spec.scale:
-            return sh64(q, e)
+            return sh(q, e)
         v = np.empty(len(q), np.int64)
         n = len(self.spec.scale)
         for i, (scale, offset) in enumerate(zip(self.spec.scale, self.spec.offset, strict=True)):
             (ms, xs), (mo, xo) = mant(abs(F32(scale))), mant(abs(F32(offset)))
-            product = sh64(q[i::n] * (-ms if scale < 0 else ms), e - xs)
-            v[i::n] = saturated(product + sh64(-mo if offset < 0 else mo, e - xo))
+            product = sh(q[i::n] * (-ms if scale < 0 else ms), e - xs)
+            v[i::n] = saturated(product + sh(-mo if offset < 0 else mo, e - xo))
         return v
 
     def row_forward(self, layer, place, acts, key):
@@ -300,14 +291,14 @@ class IntegerNetwork(Network):
         if spec.activation == "relu":
             z = np.maximum(z, 0)
         top = min(largest(z), 2**62)
-        if sh64(top, record.e_a - e_acc) > t.amax:
+        if sh(top, record.e_a - e_acc) > t.amax:
             record.e_a = max(record.e_a, e_acc - 16)
-            while record.e_a < E_A_MAX and sh64(top, record.e_a - e_acc) > t.amax:
+            while record.e_a < E_A_MAX and sh(top, record.e_a - e_acc) > t.amax:
                 record.e_a += 1
             record.e_a = min(record.e_a, E_A_MAX)
             record.peak = 0
-        record.peak = max(record.peak, min(int(sh64(top, record.e_a - e_acc)), t.amax))
-        q = clipped(sh64(z, record.e_a - e_acc), t.amax)
+        record.peak = max(record.peak, min(int(sh(top, record.e_a - e_acc)), t.amax))
+        q = clipped(sh(z, record.e_a - e_acc), t.amax)
         return np.where(q < 0, leak(q, spec.slope), q) if spec.activation == "leaky_relu" else q
 
     @staticmethod
@@ -316,7 +307,7 @@ class IntegerNetwork(Network):
         kind = layer.spec.activation
         if kind in ("sigmoid", "tanh"):
             return (squash(z, e_acc, kind) + 4) >> 3
-        o = clipped(sh64(z, OUT_EXPONENT - e_acc), OUT_LIMIT)
+        o = clipped(sh(z, OUT_EXPONENT - e_acc), OUT_LIMIT)
         if kind == "relu":
             return np.maximum(o, 0)
         return np.where(o < 0, leak(o, layer.spec.slope), o) if kind == "leaky_relu" else o
@@ -531,6 +522,9 @@ class IntegerNetwork(Network):
         return kept
 
     # --- Steps ---
+
+    def _skips_in_update(self, layer):
+        return layer.one_place
 
     def _step(self, p, t):
         """-p * 2^-t, rounded by a draw where there is something to round; None: too small."""

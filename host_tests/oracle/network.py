@@ -462,12 +462,16 @@ class Network:
             rest[layer.trained_rows :] = False
             stepper.gradient(layer.w, rest, np.zeros_like(layer.w.values[rest]))
 
+    def _skips_in_update(self, layer):
+        return self.spec.batch > 1 or (
+            self.stepper.is_plain and self.stepper.opt.weight_decay == 0
+        )
+
     def _count(self, layer, x, asked, passes_on):
-        plain = self.stepper.is_plain and self.stepper.opt.weight_decay == 0
         full = self.columns_used(layer, x, skips=False)
         used = self.columns_used(layer, x)
         below = self.layers[layer.source - 1].spec if layer.source else None
-        direct = plain or self.spec.batch > 1
+        direct = self._skips_in_update(layer)
         for p, g, f in np.argwhere(layer.kept_map()):
             if g * layer.filters + f < layer.trained_rows:
                 layer.macs += int((used if direct else full)[p, g])
