@@ -121,7 +121,7 @@ static void backward(tp_model_t *m, const char *what, const tp_policy_t *policy,
     fill_d(m);
     bench_begin();
     float sum = tp_k_sum_abs_f32(tp_layer_delta(m, 1), tp_row_size(t));
-    tp_layer_backward(m, 1, sum, 0.0f);
+    tp_layer_backward(m, 1, sum, 0.0f, NULL);
     const char *pass = policy->kind == TP_FULL ? "full"
         : select == TP_SELECT_CHANNELS         ? "channels"
                                                : "TopK";

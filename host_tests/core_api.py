@@ -120,6 +120,7 @@ class Spec(c.Structure):
         (floats, "scale offset"),
         (Opt, "opt"),
         (Policy, "policy"),
+        (u8, "dtype"),
     )
 
 
@@ -152,9 +153,16 @@ class Model(c.Structure):
         (Opt, "opt"),
         (f32, "beta1_t beta2_t"),
         (Policy, "policy"),
-        (u32, "batch_seen batch_trained skips_in_row"),
+        (u16, "batch_seen batch_trained"),
+        (u32, "skips_in_row"),
+        (u8, "dtype"),
+        (u8 * 3, "pad"),
         (u64, "seen trained skipped waited forward_macs policy_macs"),
     )
+
+
+class Range(c.Structure):
+    _fields_ = _fields((c.c_int8, "e_w e_a"), (c.c_int16, "e_d"), (u32, "peak"))
 
 
 class View(c.Structure):
@@ -178,6 +186,7 @@ STRUCTURES = {
     "tp_plan_t": Plan,
     "tp_layer_t": Layer,
     "tp_model_t": Model,
+    "tp_range_t": Range,
     "tp_view_t": View,
     "tp_target_t": Target,
     "tp_macs_t": Macs,
@@ -198,6 +207,9 @@ PROTOTYPES = {
     "tp_layer_bias": (_P, _P, u32),
     "tp_layer_output": (_P, _P, u32),
     "tp_layer_delta": (_P, _P, u32),
+    "tp_model_ranges": (c.POINTER(Range), _P),
+    "tp_get_weights": (_INT, _P, u32, _P, _P),
+    "tp_set_weights": (_INT, _P, u32, _P, _P),
     "tp_layer_fan_in": (u32, _P, u32),
     "tp_model_inputs": (u32, _P),
     "tp_model_external": (_INT, _P, _P, _SIZE, _FAULT),
@@ -236,6 +248,7 @@ PROTOTYPES = {
     "tp_activate_backward": (None, _P, _P, _SIZE, u8, f32),
     "tp_softmax": (f32, _P, _SIZE, floats),
     "tp_topk": (u32, _P, _SIZE, u32),
+    "tp_topk_int": (u32, _P, _SIZE, u32),
     "apply_f32": (None, _P, _P, _P, _SIZE),
 }
 
@@ -326,6 +339,7 @@ def c_spec(spec):
         offset=(f32 * len(spec.offset))(*spec.offset),
         opt=c_optimizer(spec.opt),
         policy=c_policy(spec.policy),
+        dtype=ord(getattr(spec, "dtype", "f")),
     )
 
 

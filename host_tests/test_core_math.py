@@ -190,6 +190,27 @@ def test_top_k_copes_with_sorted_and_equal_values(core, d):
         assert count == k
 
 
+LONG = {
+    "errors of a layer": lambda rng, n: rng.laplace(0, 0.01, n),
+    "behind a relu and a pool": lambda rng, n: rng.normal(0, 1, n) * (rng.random(n) < 0.1),
+    "of every magnitude": lambda rng, n: rng.choice([-1, 1], n) * 2.0 ** rng.uniform(-120, 120, n),
+    "few are large": lambda rng, n: rng.normal(0, 1e-6, n) + 100 * (rng.random(n) < 0.01),
+    "many are equal": lambda rng, n: rng.integers(-3, 4, n),
+    "none": lambda rng, n: np.zeros(n),
+}
+
+
+@pytest.mark.parametrize("values", LONG)
+@pytest.mark.parametrize("n", [255, 256, 1000, 4099, 70_000])
+def test_top_k_of_a_long_vector_keeps_the_rows_of_the_definition(core, values, n):
+    d = LONG[values](np.random.default_rng(n), n).astype(F32)
+    for k in (1, 2, n // 50, n // 10, n // 3, n - 1, n):
+        count, kept = top_k(core, d, k)
+        rows = numerics.rows_kept(d, k)
+        np.testing.assert_array_equal(np.flatnonzero(kept), rows)
+        assert count == len(rows) and (kept[rows] == d[rows]).all()
+
+
 def convert(core, x, scale=(), offset=(), n_scale=None):
     out = np.full(len(x), 7, F32)
     bad = c.c_uint32(99)

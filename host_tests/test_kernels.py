@@ -48,6 +48,16 @@ def test_convolution_backward_costs_what_a_dense_layer_costs(results):
         assert per_mac(f"{layer} full") < 1.3 * per_mac("dense-256-64 full")
 
 
+def test_a_tenth_of_the_errors_costs_a_fraction_of_dense_backward(results):
+    counts = results["M4F"][0]
+    for layer, times in (
+        ("conv3x3-16-16@16", 5.8),
+        ("conv3x3-32-32@8", 7),
+        ("conv1x1-64-64@8", 4.7),
+    ):
+        assert counts[f"{layer} full"] > times * counts[f"{layer} TopK"]
+
+
 def test_fused_multiply_adds_change_bits_and_save_instructions(results):
     counts, crcs = layer_instructions.measure("M4F", ["-DTP_FUSED=1"])
     what = "mlp-784-64-10 Full"

@@ -71,8 +71,9 @@ def test_ctrl_c_at_the_prompt_leaves_a_model_that_goes_on(prompt):
     prompt.type("import tinyprop as tp")
     prompt.type("m = tp.Sequential([tp.Input(20), tp.Dense(30, 'relu'), tp.Dense(3)])")
     prompt.type("data = [(bytes([i * j % 7 for j in range(20)]), i % 3) for i in range(500)]")
-    for delay in (0.05, 0.11, 0.23):
-        os.write(prompt.master, b"run = m.fit(data, epochs=100000, verbose=0)\r")
+    prompt.type("rows = b''.join([x for x, _ in data]), bytes([y for _, y in data])")
+    for delay, data in ((0.05, b"data"), (0.11, b"data"), (0.13, b"rows"), (0.23, b"rows")):
+        os.write(prompt.master, b"run = m.fit(%s, epochs=100000, verbose=0)\r" % data)
         time.sleep(delay)
         os.write(prompt.master, b"\x03")
         assert "KeyboardInterrupt" in prompt.wait_for("\n>>> ")
@@ -114,3 +115,20 @@ def test_a_signal_at_any_moment(mpy, tmp_path, optimizer):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0 and out == "300\n", err
+
+
+def test_a_callback_need_not_wait_for_the_samples_of_a_buffer(run_mpy, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import micropython, tinyprop as tp\n"
+        "m = tp.Sequential([tp.Input(2), tp.Dense(2)])\n"
+        "seen = []\n"
+        "def tick(_):\n"
+        "    seen.append(m._m.counters()[0])\n"
+        "    if len(seen) < 50:\n"
+        "        micropython.schedule(tick, 0)\n"
+        "micropython.schedule(tick, 0)\n"
+        "m.fit((bytes(200), bytes(100)), verbose=0)\n"
+        "print(len(seen), seen[-1] < 100)\n"
+    )
+    assert run_mpy(script).split() == ["50", "True"]

@@ -12,6 +12,8 @@ set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_block.c
     ${TINYPROP_DIR}/core/tp_file.c
     ${TINYPROP_DIR}/core/tp_graph.c
+    ${TINYPROP_DIR}/core/tp_int.c
+    ${TINYPROP_DIR}/core/tp_int_rows.c
     ${TINYPROP_DIR}/core/tp_layer.c
     ${TINYPROP_DIR}/core/tp_math.c
     ${TINYPROP_DIR}/core/tp_model.c
@@ -22,6 +24,7 @@ set(TINYPROP_CORE
 )
 set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_int.c
     ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c
     ${TINYPROP_DIR}/kernels/tp_kernels_vfp.c
 )

@@ -13,6 +13,8 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_block.c \
 	tp_file.c \
 	tp_graph.c \
+	tp_int.c \
+	tp_int_rows.c \
 	tp_layer.c \
 	tp_math.c \
 	tp_model.c \
@@ -23,6 +25,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	)
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 	tp_kernels_generic.c \
+	tp_kernels_int.c \
 	tp_kernels_sse2.c \
 	tp_kernels_vfp.c \
 	)

@@ -3,6 +3,7 @@ import time
 from array import array
 
 import tinyprop as tp
+from _tinyprop import backoff_note, permute
 
 
 def raises(kind, text, f, *args, **kw):
@@ -113,20 +114,24 @@ assert all(orders[i] != orders[j] for i in range(4) for j in range(i))
 # Slices of time: the same weights in the end; at least one sample each.
 want = net()
 whole = want.fit(PAIRS, epochs=2, verbose=0, validation=0.25)
+for data in (PAIRS, (X, Y)):
+    m = net()
+    run = m.fit(data, epochs=2, budget_ms=0, verbose=0, validation=0.25)
+    assert not run.done and (run.epoch, run.step) == (0, 1) and m.stats()["seen"] == 1
+    assert m.fit(data, epochs=2, budget_ms=0, verbose=0, validation=0.25) is run
+    calls = 2
+    while not run.done:
+        run.resume(0)
+        calls += 1
+    assert 2 * N >= calls > N, calls
+    assert state(m) == state(want)
+    assert len(run.history) == 6 == len(whole.history)
+    for name in run.history:
+        assert list(run.history[name]) == list(whole.history[name]), name
+    assert m.fit(data, epochs=2, verbose=0) is not run
 m = net()
-run = m.fit(PAIRS, epochs=2, budget_ms=0, verbose=0, validation=0.25)
-assert not run.done and (run.epoch, run.step) == (0, 1) and m.stats()["seen"] == 1
-assert m.fit(PAIRS, epochs=2, budget_ms=0, verbose=0) is run
-calls = 2
-while not run.done:
-    run.resume(0)
-    calls += 1
-assert 2 * N >= calls > N, calls
-assert state(m) == state(want)
-assert len(run.history) == 6 == len(whole.history)
-for name in run.history:
-    assert list(run.history[name]) == list(whole.history[name]), name
-assert m.fit(PAIRS, epochs=2, verbose=0) is not run
+run = m.fit((X, Y), epochs=1000000, budget_ms=50, verbose=0)
+assert not run.done and m.stats()["seen"] > 1
 
 # A pair is the same data also when the tuple around it is new; other epochs start afresh.
 m = net()
@@ -230,6 +235,23 @@ assert s["seen"] == 12 * N == s["trained"] + s["skipped"] + s["waited"] and s["w
 q = net(policy=tp.TinyPropV2(threshold=0.6))
 q.fit(PAIRS, epochs=12, verbose=0)
 assert q.stats()["waited"] == 0 and s["effort_total"] < q.stats()["effort_total"]
+rows = net(policy=tp.TinyPropV2(threshold=0.6, backoff=4))
+rows.fit((X, Y), epochs=12, verbose=0)
+assert state(rows) == state(m)
+# The same said sample by sample.
+plain = net(policy=tp.TinyPropV2(threshold=0.6, backoff=4))
+waits = bytearray(N)
+for epoch in range(12):
+    for k in range(N):
+        i = permute(k, N, plain.seed + 7919 * epoch)
+        if waits[i] & 31:
+            waits[i] -= 1
+        else:
+            backoff_note(waits, i, plain._m.step(*PAIRS[i]), 4)
+    plain._m.epoch_end()
+for layer in range(2):
+    for what in range(2):
+        assert bytes(plain._m.weights(layer, what)) == bytes(m._m.weights(layer, what))
 m = net(policy=tp.TinyPropV2(threshold=0.6, backoff=4))
 m.fit(iter(PAIRS), verbose=0)
 assert m.stats()["waited"] == 0

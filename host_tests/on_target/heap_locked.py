@@ -1,6 +1,7 @@
 # Training takes nothing from the heap: each of these works while the heap is locked.
 import gc
 from array import array
+from time import ticks_us
 
 import micropython
 import tinyprop as tp
@@ -38,13 +39,12 @@ for policy in POLICIES:
             step(t, 1)
             m._m.predict(u, out)
             k = m.classify(x)
-            m._m.waited()
             m._m.flush()
             m._m.epoch_end()
             micropython.heap_unlock()
             assert 0 < loss < 20 and 0 <= k < 3, (loss, k)
             assert abs(sum(out) - 1) < 1e-5
-            assert m.stats()["seen"] == 7
+            assert m.stats()["seen"] == 6
 
 # The float that comes back under lock is the same one each time; otherwise a new one.
 micropython.heap_lock()
@@ -91,10 +91,23 @@ for wrong_x, wrong_y in wrong:
 micropython.heap_unlock()
 assert caught == 6
 
-# Rows of one buffer, as fit() reads them.
+# Many samples in one call, as fit() asks for them: trained, waiting, tested.
+m.set_policy(tp.TinyPropV2(threshold=0.5, backoff=3))
 xs, ys = array("f", [0.1 * k for k in range(24)]), bytes([0, 1, 2, 0, 1, 2])
-micropython.heap_lock()
-for k in range(6):
-    m._m.step(xs, ys, k)
-micropython.heap_unlock()
+waits, sums = bytearray(6), array("f", [0, 0, 0])
+counts = tp.Tensor((3, 3), "i32")
+for training in (True, False):
+    at = array("i", [0, 6, 0, 6, 5, 6, 7, 0, 3, 1000000, 0])
+    m.reset_stats()
+    for _ in range(5):
+        at[0] = 0
+        micropython.heap_lock()
+        while at[0] < 6:
+            if training:
+                m._m.run(at, ticks_us, waits, xs, ys, None, None)
+            else:
+                m._m.run(at, ticks_us, None, xs, ys, counts, sums)
+        micropython.heap_unlock()
+    assert (m.stats()["seen"], sums[1]) == ((30, 0) if training else (0, 30))
+    assert training or sum(counts[k, j] for k in range(3) for j in range(3)) == 30
 print("OK")

@@ -1,7 +1,7 @@
 """Training over many samples: fit() in time slices, and evaluate()."""
 
 from array import array
-from time import ticks_diff, ticks_ms
+from time import ticks_diff, ticks_ms, ticks_us
 
 import _tinyprop
 from micropython import const
@@ -12,12 +12,32 @@ from .sequential import Evaluation
 # --- Data in its different forms ---
 
 
+# Where a run over samples stands, an array("i") that Model.run() reads and writes; what its items
+# mean stands there.
+_STEP = const(0)
+_END = const(1)
+_BASE = const(2)
+_N = const(3)
+_KEY = const(4)
+_TOTAL = const(5)
+_SPLIT_KEY = const(6)
+_INDEX = const(7)
+_BACKOFF = const(8)
+_LEFT = const(9)
+_LONGEST = const(10)
+_BYTES = const(44)
+_ENDLESS = const(0x3FFFFFFF)
+# So long (us) C goes on before the interpreter may look at what else there is to do.
+_SLICE = const(20000)
+
+
 class _Source:
     """A sequence of pairs; what the other forms of data do differently stands below.
 
-    n samples (None: not known). get(i) puts sample i into x and y; where these hold all samples
-    at once it returns i.
+    n samples (None: not known). get(i) puts sample i into x and y.
     """
+
+    x = y = None
 
     def __init__(self, m, data, n):
         self.m, self.data, self.n = m, data, n
@@ -25,15 +45,22 @@ class _Source:
     def get(self, i):
         self.x, self.y = self.data[i]
 
-    def train(self, i):
-        """Trained, or skipped by the policy?"""
-        i = self.get(i)
-        return self.m.step(self.x, self.y, i)
-
-    def test(self, i, counts, sums):
-        """Add to a confusion matrix and to an array of loss, samples, hits."""
-        i = self.get(i)
-        self.m.test(self.x, self.y, counts, sums, i)
+    def run(self, at, waits, counts, sums):
+        """One sample, or as many as have time. Without sums they are trained, with sums (an array
+        of loss, samples, hits) tested and added to these and to the confusion matrix."""
+        m = self.m
+        if not m.run(at, ticks_us, waits, None, None, None, None):
+            return
+        started = ticks_us()
+        i = at[_INDEX]
+        self.get(i)
+        if sums is not None:
+            m.test(self.x, self.y, counts, sums)
+        else:
+            trained = m.step(self.x, self.y)
+            if waits is not None:
+                _tinyprop.backoff_note(waits, i, trained, at[_BACKOFF])
+        at[_LONGEST] = max(at[_LONGEST], ticks_diff(ticks_us(), started))
 
 
 class _Rows(_Source):
@@ -48,8 +75,8 @@ class _Rows(_Source):
             raise ValueError("X has %d values, not a multiple of %d" % (size, n))
         self.n = size // n
 
-    def get(self, i):
-        return i
+    def run(self, at, waits, counts, sums):
+        self.m.run(at, ticks_us, waits, self.x, self.y, counts, sums)
 
 
 class _Lists(_Source):
@@ -131,6 +158,7 @@ class Run:
         self._m = m = model._m
         self._source = self._validation = _source(m, data)
         self._n = n = self._source.n
+        self._at = array("i", bytes(_BYTES))
         k = 0
         if n == 0:
             raise _no_samples(0)
@@ -157,16 +185,19 @@ class Run:
         # The order differs from run to run and from epoch to epoch, but not by chance.
         self._seed = model.seed + m.counters()[0]
         self._split_key = model.seed & 0x3FFFFFFF
-        self._longest = 0
         self._best = None
         self._phase = 0  # 0 before an epoch, 1 training, 2 validation
-        self.epoch = self.step = self._ms = 0
+        self.epoch = self._ms = 0
         self.done = False
         self.stopped = self.info = None
         self.history = {}
         last = 5 + (model.loss == "softmax_cross_entropy") if k else 4
         for name in _NAMES[:last]:
             self.history[name] = array("f")
+
+    @property
+    def step(self):
+        return self._at[_STEP]
 
     def continues(self, data, epochs):
         mine = self.data
@@ -191,82 +222,71 @@ class Run:
                 epoch_started = ticks_ms()
                 if left is not None:
                     left = budget_ms - ticks_diff(epoch_started, started)
-                    if left <= self._longest:
+                    if self._late(left):
                         break
         finally:
             if self.done and self.model._run is self:
                 self.model._run = None
         return self
 
+    def _late(self, left):
+        """Is there no time left for one more sample?"""
+        return left * 1000 <= self._at[_LONGEST]
+
     def _samples(self, left):
         """The samples still to do in this epoch; False when the time is up."""
         started = ticks_ms()
-        m = self._m
+        m, at = self._m, self._at
         if self._phase == 0:
             self._ms = 0
-            self._key = (self._seed + 7919 * self.epoch) & 0x3FFFFFFF
-            self._limit = m.policy()[3]
+            at[_BACKOFF] = m.policy()[3]
             self._counters = m.counters()
             self._sums = array("f", (0, 0, 0))
             m.tally()
-            if self._n is None:
+            n = self._n
+            if n is None:
                 self._source.rewind()
+            self._order(0, n, 0, n, (self._seed + 7919 * self.epoch) & 0x3FFFFFFF)
             self._phase = 1
         if self._phase == 1:
-            if not self._each(self._n, self._train, started, left):
+            if not self._each(self._source, self._waits, None, started, left):
                 return False
             m.epoch_end()
             self._trained = m.tally()
-            self.step = 0
+            self._order(0, self._n_validation, self._n if self._split else 0, 0, 0)
             self._phase = 2
             if left is not None and self._n_validation:
-                if left - ticks_diff(ticks_ms(), started) <= self._longest:
+                if self._late(left - ticks_diff(ticks_ms(), started)):
                     return False
-        return self._each(self._n_validation, self._test, started, left)
+        return self._each(self._validation, None, self._sums, started, left)
 
-    def _each(self, n, do, started, left):
-        last = ticks_ms()
+    def _order(self, step, end, base, n, key):
+        """Samples step to end, from base on, shuffled by key among n; what is kept for validation
+        was drawn from all of them."""
+        at = self._at
+        at[_STEP], at[_BASE], at[_KEY], at[_SPLIT_KEY] = step, base, key, self._split_key
+        at[_END] = _ENDLESS if end is None else end
+        shuffle = self.shuffle and end is not None
+        at[_N] = n if shuffle else 0
+        at[_TOTAL] = self._source.n if shuffle and self._split else 0
+
+    def _each(self, source, waits, sums, started, left):
+        at = self._at
+        at[_LEFT] = _SLICE
         try:
-            while n is None or self.step < n:
-                i = self.step
-                # First the count: a sample that raises is not tried again.
-                self.step += 1
-                do(i)
+            while at[_STEP] < at[_END]:
                 if left is not None:
-                    now = ticks_ms()
-                    self._longest = max(self._longest, ticks_diff(now, last))
-                    last = now
-                    if left - ticks_diff(now, started) <= self._longest:
-                        return self.step == n
+                    at[_LEFT] = min(_SLICE, max(0, left - ticks_diff(ticks_ms(), started)) * 1000)
+                source.run(at, waits, None, sums)
+                if left is not None and self._late(left - ticks_diff(ticks_ms(), started)):
+                    return at[_STEP] == at[_END]
         except StopIteration:
-            self.step -= 1
-            if self.step == 0:
+            at[_STEP] -= 1
+            if at[_STEP] == 0:
                 raise _no_samples(self.epoch)
         except ValueError as e:
-            raise ValueError("sample %d: %s" % (self._index, e))
+            raise ValueError("sample %d: %s" % (at[_INDEX], e))
         return True
-
-    def _train(self, i):
-        if self.shuffle and self._n:
-            i = _tinyprop.permute(i, self._n, self._key)
-            if self._split:
-                i = _tinyprop.permute(i, self._source.n, self._split_key)
-        self._index = i
-        waits = self._waits
-        if waits is None:
-            self._source.train(i)
-        elif _tinyprop.backoff_waits(waits, i):
-            self._m.waited()
-        else:
-            _tinyprop.backoff_note(waits, i, self._source.train(i), self._limit)
-
-    def _test(self, i):
-        if self._split:
-            i += self._n
-            if self.shuffle:
-                i = _tinyprop.permute(i, self._source.n, self._split_key)
-        self._index = i
-        self._validation.test(i, None, self._sums)
 
     def _end(self):
         """The epoch is over: history, progress line, callback, early stop."""
@@ -278,7 +298,7 @@ class Run:
         f, b = counters[7:]
         self.epoch += 1
         self.done = self.epoch >= self.epochs
-        self.step = self._phase = 0
+        self._phase = self._at[_STEP] = 0
         self.info = info = {
             "epoch": self.epoch,
             "epochs": self.epochs,
@@ -343,15 +363,17 @@ def evaluate(model, data, confusion):
     if confusion and 1 < classes <= 64:
         counts = _tinyprop.Tensor((classes, classes), "i32")
     sums = array("f", (0, 0, 0))
-    i = 0
+    at = array("i", bytes(_BYTES))
+    at[_END] = _ENDLESS if source.n is None else source.n
+    at[_LEFT] = _SLICE
     try:
-        while source.n is None or i < source.n:
-            source.test(i, counts, sums)
-            i += 1
+        while at[_STEP] < at[_END]:
+            source.run(at, None, counts, sums)
     except StopIteration:
-        pass
+        at[_STEP] -= 1
     except ValueError as e:
-        raise ValueError("sample %d: %s" % (i, e))
-    if i == 0:
+        raise ValueError("sample %d: %s" % (at[_INDEX], e))
+    n = at[_STEP]
+    if n == 0:
         raise _no_samples(0)
-    return Evaluation(sums[0] / i, i, int(sums[2]) if classes else None, counts)
+    return Evaluation(sums[0] / n, n, int(sums[2]) if classes else None, counts)

@@ -400,6 +400,19 @@ class Sequential:
             s["layers"].append(y)
         return s
 
+    def profile(self, x, y, repeat=1, clock=None):
+        """Time of a training step on x, y, layer by layer: a list of dicts that prints as a table.
+
+        forward, select (with the bias), dx (errors of the layer before), update, and time, their
+        sum, in us or in ticks of another clock such as time.ticks_cpu: the mean of `repeat` steps;
+        MACs executed, and effort, their share of dense training. The backward pass is measured
+        also where the policy would skip the sample. The model stays as it was: a copy of its
+        persist bytes (see plan()) needs room on the heap, else MemoryError.
+        """
+        from . import measure
+
+        return measure.profile(self, x, y, repeat, clock or measure.ticks_us)
+
     def reset_stats(self):
         self._m.reset_counters()
 

@@ -11,6 +11,7 @@
 #if MICROPY_ENABLE_DYNRUNTIME
 #include "py/dynruntime.h"
 #define mp_type_MemoryError (*(mp_obj_type_t *)(mp_load_global(MP_QSTR_MemoryError)))
+#define mp_type_fun_builtin_0 (*(mp_obj_type_t *)(mp_fun_table.type_fun_builtin_0))
 #else
 #include "py/binary.h"
 #include "py/mpprint.h"
@@ -154,7 +155,6 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_file_block_bytes, tpmod_file_block_bytes_obj) \
     X(var, MP_QSTR_crc32, tpmod_crc32_obj) \
     X(fixed, MP_QSTR_permute, tpmod_permute_obj) \
-    X(fixed, MP_QSTR_backoff_waits, tpmod_backoff_waits_obj) \
     X(var, MP_QSTR_backoff_note, tpmod_backoff_note_obj) \
     X(fixed, MP_QSTR_exp, tpmod_exp_obj) \
     X(fixed, MP_QSTR_log, tpmod_log_obj) \
@@ -178,12 +178,13 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
 
 #define TPMOD_MODEL_METHODS(X) \
     X(fixed, MP_QSTR_train_step, tpmod_model_train_step_obj) \
-    X(var, MP_QSTR_step, tpmod_model_step_obj) \
+    X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
     X(var, MP_QSTR_test, tpmod_model_test_obj) \
+    X(var, MP_QSTR_run, tpmod_model_run_obj) \
+    X(var, MP_QSTR_profile, tpmod_model_profile_obj) \
     X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \
     X(var, MP_QSTR_predict, tpmod_model_predict_obj) \
     X(fixed, MP_QSTR_classify, tpmod_model_classify_obj) \
-    X(fixed, MP_QSTR_waited, tpmod_model_waited_obj) \
     X(fixed, MP_QSTR_flush, tpmod_model_flush_obj) \
     X(fixed, MP_QSTR_epoch_end, tpmod_model_epoch_end_obj) \
     X(fixed, MP_QSTR_reset, tpmod_model_reset_obj) \

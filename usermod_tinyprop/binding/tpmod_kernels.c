@@ -36,12 +36,6 @@ static uint8_t *tpmod_backoff_byte(mp_obj_t state_in, mp_obj_t i_in) {
     return (uint8_t *)b.buf + i;
 }
 
-// backoff_waits(state, i) -> leave sample i out this time
-static mp_obj_t tpmod_backoff_waits(mp_obj_t state, mp_obj_t i) {
-    return mp_obj_new_bool(tp_backoff_waits(tpmod_backoff_byte(state, i)));
-}
-MP_DEFINE_CONST_FUN_OBJ_2(tpmod_backoff_waits_obj, tpmod_backoff_waits);
-
 // backoff_note(state, i, trained, limit)
 static mp_obj_t tpmod_backoff_note(size_t n_args, const mp_obj_t *args) {
     (void)n_args;

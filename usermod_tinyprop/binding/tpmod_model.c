@@ -326,6 +326,16 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in) {
     return tpmod_model_of(MP_OBJ_TO_PTR(self_in));
 }
 
+// Change a model where no Ctrl-C may come between.
+static mp_obj_t tpmod_apply(mp_obj_t self_in, void (*change)(tp_model_t *m)) {
+    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
+    change(m);
+    tpmod_release(&hold);
+    return mp_const_none;
+}
+
 // --- One sample ---
 
 // y as a target. A number means the value itself where the model has a single output and squared
@@ -458,13 +468,12 @@ static mp_obj_t tpmod_model_train_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y)
 }
 MP_DEFINE_CONST_FUN_OBJ_3(tpmod_model_train_step_obj, tpmod_model_train_step);
 
-// step(x, y, i=None) -> True trained, False skipped by the policy. With i: sample i of x and y.
-static mp_obj_t tpmod_model_step(size_t n_args, const mp_obj_t *args) {
+// step(x, y) -> True trained, False skipped by the policy
+static mp_obj_t tpmod_model_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y) {
     float loss;
-    return mp_obj_new_bool(tpmod_train(MP_OBJ_TO_PTR(args[0]), args[1], args[2],
-        n_args > 3 ? args[3] : mp_const_none, &loss));
+    return mp_obj_new_bool(tpmod_train(MP_OBJ_TO_PTR(self_in), x, y, mp_const_none, &loss));
 }
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_step_obj, 3, 4, tpmod_model_step);
+MP_DEFINE_CONST_FUN_OBJ_3(tpmod_model_step_obj, tpmod_model_step);
 
 // The class that a target means: its index, or the place of its largest value.
 static uint32_t tpmod_true_class(const tp_target_t *y) {
@@ -482,23 +491,22 @@ static uint32_t tpmod_true_class(const tp_target_t *y) {
     return best;
 }
 
-// test(x, y, counts, sums, i=None): add one sample to the (n, n) i32 matrix `counts` (or None),
-// row = true class, and to `sums`, three f32: loss, samples, hits. With i: sample i of x and y.
-static mp_obj_t tpmod_model_test(size_t n_args, const mp_obj_t *args) {
+// Add one sample to `counts` and `sums`, see tpmod_model_test.
+static void tpmod_test(const tpmod_model_t *self, mp_obj_t x, mp_obj_t y, mp_obj_t i,
+    mp_obj_t counts_in, mp_obj_t sums_in) {
     tpmod_sample_t s;
-    tp_model_t *m = tpmod_parse_sample(MP_OBJ_TO_PTR(args[0]), args[1], args[2],
-        n_args > 5 ? args[5] : mp_const_none, &s);
+    tp_model_t *m = tpmod_parse_sample(self, x, y, i, &s);
     uint32_t best, n_sums, n = tp_model_outputs(m);
     int32_t *counts = NULL;
-    if (args[3] != mp_const_none) {
+    if (counts_in != mp_const_none) {
         mp_buffer_info_t b;
-        mp_get_buffer_raise(args[3], &b, MP_BUFFER_RW);
+        mp_get_buffer_raise(counts_in, &b, MP_BUFFER_RW);
         if (b.typecode != TP_I32 || b.len != (size_t)n * n * 4u) {
             tpmod_raise_value("the counts need %u x %u i32", (unsigned)n, (unsigned)n);
         }
         counts = b.buf;
     }
-    float *sums = tpmod_floats(args[4], "sums", MP_BUFFER_RW, &n_sums);
+    float *sums = tpmod_floats(sums_in, "sums", MP_BUFFER_RW, &n_sums);
     tpmod_check_count("sums", n_sums, 3);
     float loss;
     tp_fault_t fault;
@@ -511,9 +519,109 @@ static mp_obj_t tpmod_model_test(size_t n_args, const mp_obj_t *args) {
     if (counts != NULL) {
         counts[truth * n + best]++;
     }
+}
+
+// test(x, y, counts, sums): add one sample to the (n, n) i32 matrix `counts` (or None), row = true
+// class, and to `sums`, three f32: loss, samples, hits.
+static mp_obj_t tpmod_model_test(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tpmod_test(MP_OBJ_TO_PTR(args[0]), args[1], args[2], mp_const_none, args[3], args[4]);
     return mp_const_none;
 }
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_test_obj, 5, 6, tpmod_model_test);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_test_obj, 5, 5, tpmod_model_test);
+
+// --- Many samples ---
+
+// Where a run over samples stands, an array("i") of the caller. Sample number `step` of `end` is
+// the one at step + base, permuted in n by key and then in total by split_key where these are not
+// 0. index: the one looked at last.
+typedef struct {
+    int32_t step, end, base, n, key, total, split_key, index;
+    int32_t backoff; // longest wait
+    int32_t left;    // us until run() returns
+    int32_t longest; // us that one sample took
+} tpmod_run_t;
+
+// Ticks of `clock`, time.ticks_us or the like, since `start`; they wrap at 2^30 or at a multiple of
+// that. A native module has no other way to the time. Python code is refused as a clock: it could
+// move what pointers point to.
+static int32_t tpmod_ticks(mp_obj_t clock, int32_t start) {
+    mp_obj_t now = mp_const_none;
+    if (TPMOD_IS(clock, mp_type_fun_builtin_0)) {
+        now = mp_call_function_n_kw(clock, 0, 0, NULL);
+    }
+    if (!mp_obj_is_small_int(now)) {
+        tpmod_raise(&mp_type_TypeError, "not a clock");
+    }
+    return (int32_t)(((uint32_t)MP_OBJ_SMALL_INT_VALUE(now) - (uint32_t)start) & 0x3fffffffu);
+}
+
+// Is there something that only the interpreter can do, a Ctrl-C or a callback? A native module
+// cannot know: there it waits for the end of the slice of time.
+static bool tpmod_is_awaited(void) {
+    #if MICROPY_ENABLE_SCHEDULER && !MICROPY_ENABLE_DYNRUNTIME
+    return MP_STATE_VM(sched_state) == MP_SCHED_PENDING ||
+        MP_STATE_THREAD(mp_pending_exception) != MP_OBJ_NULL;
+    #else
+    return false;
+    #endif
+}
+
+// run(state, clock, waits, x, y, counts, sums): samples of the buffers x (n, inputs) and y (n class
+// indices or values, or (n, outputs)), trained, or tested where sums (see test()) is not None.
+// clock: time.ticks_us. waits: the back-off bytes of all samples, or None; those that wait are only
+// counted. False: all are done, the time is over (at least one was done) or the interpreter is
+// awaited. True: x is None, and sample `index` is due. A sample that raises is counted in `step`.
+static mp_obj_t tpmod_model_run(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
+    mp_obj_t clock = args[2], x = args[4], y = args[5], sums = args[7];
+    tpmod_model_of(self);
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(args[1], &b, MP_BUFFER_RW);
+    if (b.typecode != TP_I32 || b.len != sizeof(tpmod_run_t)) {
+        tpmod_raise_value("state needs %u i32", (unsigned)(sizeof(tpmod_run_t) / 4u));
+    }
+    tpmod_run_t *r = b.buf;
+    uint8_t *waits = NULL;
+    if (args[3] != mp_const_none) {
+        mp_get_buffer_raise(args[3], &b, MP_BUFFER_RW);
+        waits = b.buf;
+    }
+    int32_t start = tpmod_ticks(clock, 0), before = 0, elapsed;
+    do {
+        if (r->step >= r->end) {
+            break;
+        }
+        uint32_t i = (uint32_t)r->step + (uint32_t)r->base;
+        i = r->n != 0 ? tp_permute(i, (uint32_t)r->n, (uint32_t)r->key) : i;
+        i = r->total != 0 ? tp_permute(i, (uint32_t)r->total, (uint32_t)r->split_key) : i;
+        r->step++;
+        r->index = (int32_t)i;
+        if (waits != NULL && i >= b.len) {
+            tpmod_raise(&mp_type_IndexError, "sample %u, the back-off state has %u", (unsigned)i,
+                (unsigned)b.len);
+        }
+        if (waits != NULL && tp_backoff_waits(waits + i)) {
+            tpmod_apply(args[0], tp_count_waited);
+        } else if (x == mp_const_none) {
+            return mp_const_true;
+        } else if (sums != mp_const_none) {
+            tpmod_test(self, x, y, MP_OBJ_NEW_SMALL_INT(i), args[6], sums);
+        } else {
+            float loss;
+            int trained = tpmod_train(self, x, y, MP_OBJ_NEW_SMALL_INT(i), &loss);
+            if (waits != NULL) {
+                tp_backoff_note(waits + i, trained > 0, (uint8_t)r->backoff);
+            }
+        }
+        elapsed = tpmod_ticks(clock, start);
+        r->longest = elapsed - before > r->longest ? elapsed - before : r->longest;
+        before = elapsed;
+    } while (elapsed < r->left - r->longest && !tpmod_is_awaited());
+    return mp_const_false;
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_run_obj, 8, 8, tpmod_model_run);
 
 // tally() -> (sum of losses, samples) of the training steps since the last call
 static mp_obj_t tpmod_model_tally(mp_obj_t self_in) {
@@ -526,6 +634,48 @@ static mp_obj_t tpmod_model_tally(mp_obj_t self_in) {
     return tally;
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_tally_obj, tpmod_model_tally);
+
+// --- Where the time goes ---
+
+typedef struct {
+    mp_obj_t clock;
+    int32_t last;
+} tpmod_lap_t;
+
+static uint32_t tpmod_lap(void *context) {
+    tpmod_lap_t *lap = context;
+    int32_t now = tpmod_ticks(lap->clock, 0);
+    uint32_t ticks = (uint32_t)(now - lap->last) & 0x3fffffffu;
+    lap->last = now;
+    return ticks;
+}
+
+// profile(x, y, clock, copy, rows) -> would the policy train? Adds to rows, (n_layers + 1, 6) i32:
+// ticks of the passes (tp_profile_t), MACs forward, backward. clock as in run(). copy: a bytearray
+// of persist bytes, which holds the model meanwhile; the model is as before in the end.
+static mp_obj_t tpmod_model_profile(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tpmod_sample_t s;
+    tp_model_t *m =
+        tpmod_parse_sample(MP_OBJ_TO_PTR(args[0]), args[1], args[2], mp_const_none, &s);
+    tpmod_lap_t lap = {args[3], tpmod_ticks(args[3], 0)};
+    mp_buffer_info_t copy, rows;
+    mp_get_buffer_raise(args[4], &copy, MP_BUFFER_RW);
+    mp_get_buffer_raise(args[5], &rows, MP_BUFFER_RW);
+    tpmod_check_count("copy", (uint32_t)copy.len, m->persist_bytes);
+    tpmod_check_count("rows", (uint32_t)rows.len, (m->n_layers + 1u) * sizeof(tp_profile_t));
+    tp_trace_t trace = {tpmod_lap, &lap, rows.buf};
+    tp_fault_t fault;
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
+    int trained = tp_profile(m, &s.x, &s.y, &trace, copy.buf, &fault);
+    tpmod_release(&hold);
+    tpmod_check(trained, &fault);
+    return mp_obj_new_bool(trained);
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_profile_obj, 6, 6, tpmod_model_profile);
+
+// --- Predicting ---
 
 // Forward pass; the outputs also go into the float32 buffer out, unless it is None.
 static tp_model_t *tpmod_run(mp_obj_t self_in, mp_obj_t x_in, mp_obj_t out_in) {
@@ -569,20 +719,6 @@ static mp_obj_t tpmod_model_classify(mp_obj_t self_in, mp_obj_t x_in) {
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_classify_obj, tpmod_model_classify);
 
 // --- Between samples ---
-
-static mp_obj_t tpmod_apply(mp_obj_t self_in, void (*change)(tp_model_t *m)) {
-    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    tpmod_hold_t hold;
-    tpmod_hold(&hold);
-    change(m);
-    tpmod_release(&hold);
-    return mp_const_none;
-}
-
-static mp_obj_t tpmod_model_waited(mp_obj_t self_in) {
-    return tpmod_apply(self_in, tp_count_waited);
-}
-MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_waited_obj, tpmod_model_waited);
 
 static mp_obj_t tpmod_model_flush(mp_obj_t self_in) {
     return tpmod_apply(self_in, tp_flush);

@@ -48,6 +48,7 @@ typedef struct {
     float got, lo, hi;
 } tp_fault_t;
 
+// Of buffers and, as f32, i16 and i8, of models.
 enum tp_dtype { TP_F32 = 'f', TP_I32 = 'i', TP_I16 = 'h', TP_I8 = 'b', TP_U8 = 'B' };
 enum tp_layer_kind {
     TP_LAYER_DENSE = 1, // z = W x + b, x the whole map before it
@@ -163,13 +164,15 @@ typedef struct {
     const float *scale, *offset;
     tp_opt_t opt;
     tp_policy_t policy;
+    // TP_F32 (or 0), TP_I16 or TP_I8: of weights and maps. Integers train by plain SGD at batch 1.
+    uint8_t dtype;
 } tp_spec_t;
 
 // Where the bytes of a model go. total = the sum of the rest but for external.
 typedef struct {
     uint32_t total;
     uint32_t persist; // bytes of the prefix that a checkpoint holds
-    uint32_t header; // header, layer table, input scale
+    uint32_t header; // header, layer table, input scale, ranges
     uint32_t parameters; // W and b
     uint32_t optimizer; // momentum, Adam moments
     uint32_t gradients; // 0 at batch 1
@@ -227,7 +230,9 @@ typedef struct {
     tp_opt_t opt;
     float beta1_t, beta2_t; // beta^t
     tp_policy_t policy;
-    uint32_t batch_seen, batch_trained, skips_in_row;
+    uint16_t batch_seen, batch_trained;
+    uint32_t skips_in_row;
+    uint8_t dtype, pad[3]; // enum tp_dtype, 0: float32
     uint64_t seen; // samples offered for training
     uint64_t trained; // of these: backward pass done
     uint64_t skipped; // forward pass only
@@ -235,6 +240,14 @@ typedef struct {
     uint64_t forward_macs;
     uint64_t policy_macs; // backward, as if zeros were not skipped
 } tp_model_t;
+
+// Integer models: exponents of one map, of its d and of the weights of the row that makes it, value =
+// q * 2^e. One record for the input, then one for each row; they follow the input scale.
+typedef struct {
+    int8_t e_w, e_a;
+    int16_t e_d;
+    uint32_t peak; // largest value since the range was looked at, in units of 2^e_a
+} tp_range_t;
 
 // Elements of any buffer, borrowed for one call.
 typedef struct {
@@ -269,15 +282,22 @@ tp_model_t *tp_model_get(void *block, size_t bytes);
 tp_layer_t *tp_model_layer(tp_model_t *m, uint32_t l);
 // W (c, K) and K of a row; NULL where it has none, or where they lie outside and are not known.
 // Of an external row that trains some filters: W (rows, K), those in the block.
-float *tp_layer_weights(tp_model_t *m, uint32_t l);
-float *tp_layer_bias(tp_model_t *m, uint32_t l); // b (c)
+// float, or int16 or int8 by the dtype of the model.
+void *tp_layer_weights(tp_model_t *m, uint32_t l);
+void *tp_layer_bias(tp_model_t *m, uint32_t l); // b (c): float, or int32 with exponent -20
 // Where an external row has all its W, then b; NULL where that is not known.
 const float *tp_layer_external(tp_model_t *m, uint32_t l);
 uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l);
 // a (h, w, c) after tp_predict, d after a training step; of a model that was not made with `keep`,
 // rows behind may have taken their memory since.
-float *tp_layer_output(tp_model_t *m, uint32_t l);
-float *tp_layer_delta(tp_model_t *m, uint32_t l); // NULL where none is needed
+// Of integer models a has their dtype, that of the last row is float32 after tp_predict; d is int32.
+void *tp_layer_output(tp_model_t *m, uint32_t l);
+void *tp_layer_delta(tp_model_t *m, uint32_t l); // NULL where none is needed
+tp_range_t *tp_model_ranges(tp_model_t *m); // (n_layers + 1); only of integer models
+// Weights W (c, K) and biases b (c) of a row as float32, out of the model and into it. Either may be
+// NULL. TP_ERR_NONFINITE, or TP_ERR_RANGE where the row has no weights in the block.
+int tp_get_weights(tp_model_t *m, uint32_t l, float *w, float *b);
+int tp_set_weights(tp_model_t *m, uint32_t l, const float *w, const float *b);
 uint32_t tp_model_inputs(const tp_model_t *m);
 uint32_t tp_model_outputs(const tp_model_t *m);
 
@@ -314,6 +334,28 @@ int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *
 // mean squared error: (1/O) sum (a - t)^2; a class index there means the one-hot vector.
 int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
     tp_fault_t *fault);
+
+// What the passes of one row took. With weights, backward is three of them: bias and selection, d
+// of the row's source, update; without weights TP_PASS_DX is all of it. The row behind the last one
+// stands for what belongs to none: loading x, then (as TP_PASS_SELECT) loss, decision and d.
+enum { TP_PASS_FORWARD = 0, TP_PASS_SELECT, TP_PASS_DX, TP_PASS_UPDATE, TP_PASSES };
+typedef struct {
+    uint32_t ticks[TP_PASSES];
+    uint32_t macs[2]; // multiply-accumulates executed: forward, backward
+} tp_profile_t;
+
+// The caller's clock: lap(context) = ticks since its last call.
+typedef struct {
+    uint32_t (*lap)(void *context);
+    void *context;
+    tp_profile_t *rows; // n_layers + 1, added to
+} tp_trace_t;
+
+// Measure a training step on x, y, with the backward pass whatever the policy says; returns what
+// it said, as tp_train_step. Where d and update of a row are formed in one loop, they are two here.
+// copy (persist_bytes) holds the model meanwhile: afterwards it is as it was.
+int tp_profile(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const tp_trace_t *trace,
+    void *copy, tp_fault_t *fault);
 
 // Count a stored sample that the back-off left out: it is seen, and it waited.
 void tp_count_waited(tp_model_t *m);
@@ -391,5 +433,6 @@ float tp_softmax(float *z, size_t n, float *max);
 // Keep the k largest |d| (ties: lowest index), set the others to 0. Returns the number of non-zero
 // d left. O(n), no scratch.
 uint32_t tp_topk(float *d, size_t n, uint32_t k);
+uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k); // |d| < 2^31
 
 #endif

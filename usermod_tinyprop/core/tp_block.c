@@ -34,6 +34,7 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
     m->n_scale = (uint16_t)spec->n_scale;
     m->opt = spec->opt;
     m->policy = spec->policy;
+    m->dtype = spec->dtype == TP_F32 ? 0 : spec->dtype;
     tp_layout(spec, &plan, m, tp_table(m), NULL);
     if (spec->n_scale != 0) {
         memcpy(tp_scale(m), spec->scale, spec->n_scale * 4u);
@@ -100,7 +101,7 @@ int tp_model_check(void *block, size_t bytes) {
         }
     }
     tp_spec_t spec = {m->h, m->w, m->c, m->n_layers, layers, m->loss, m->keep, m->zero_skip,
-        m->batch, m->seed, 0, NULL, NULL, m->opt, m->policy};
+        m->batch, m->seed, 0, NULL, NULL, m->opt, m->policy, m->dtype};
     tp_plan_t plan;
     // The scale vectors lie inside the block: first check that they can.
     uint32_t fixed = tp_scale_offset(m);
@@ -128,7 +129,8 @@ int tp_model_check(void *block, size_t bytes) {
         return TP_ERR_FORMAT;
     }
     const float *first = tp_at(m, fixed + m->n_scale * 8u);
-    if (!tp_all_finite(first, (plan.parameters + plan.optimizer) / 4u)) {
+    if (tp_is_int(m) ? !tp_int_check(m)
+                     : !tp_all_finite(first, (plan.parameters + plan.optimizer) / 4u)) {
         return TP_ERR_FORMAT;
     }
     for (uint32_t l = 0; l < m->n_layers; l++) {

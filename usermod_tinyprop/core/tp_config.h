@@ -18,6 +18,11 @@
 #define TP_GENERIC_ONLY 0
 #endif
 
+// 0 leaves out integer models (dtype i8 and i16).
+#ifndef TP_INTEGER
+#define TP_INTEGER 1
+#endif
+
 // 1: the kernels of a core that has it round product and sum of a multiply-accumulate once
 // (fused). Fewer instructions, other last bits: no longer equal from core to core.
 #ifndef TP_FUSED

@@ -214,7 +214,8 @@ static void tp_share_in_place(const tp_spec_t *s, const uint8_t *flags, tp_span_
     for (uint32_t l = 0; l < last; l++) {
         uint32_t source = tp_resolve(s->layers[l].source, l);
         const tp_span_t *root = &spans[spans[source].root];
-        if (s->layers[l].kind >= TP_LAYER_ADD && root->to == l && root->again == 0 &&
+        bool fits = l + 1u < last || tp_value_bytes(s->dtype) == 4u;
+        if (s->layers[l].kind >= TP_LAYER_ADD && fits && root->to == l && root->again == 0 &&
             spans[l + 1u].again == 0) {
             tp_share(spans, l + 1u, source);
         }
@@ -319,9 +320,11 @@ uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans
     memset(spans, 0, n * sizeof(*spans));
     tp_flag_rows(s, flags);
     for (uint32_t r = 0; r <= last; r++) {
-        spans[r].bytes = tp_elements(shapes[r]) * 4u;
+        uint32_t values = tp_elements(shapes[r]);
+        // The output of an integer model has 32 bits.
+        spans[r].bytes = r == last ? values * 4u : (values * tp_value_bytes(s->dtype) + 3u) & ~3u;
         if (tp_wants_d(s, flags, r)) {
-            spans[last + r].bytes = spans[r].bytes;
+            spans[last + r].bytes = values * 4u;
         }
         tp_live(s, flags, spans, r);
     }

@@ -28,6 +28,15 @@ static inline uint32_t tp_row_size(const tp_layer_t *t) {
     return (uint32_t)t->h * t->w * t->c;
 }
 
+static inline bool tp_is_int(const tp_model_t *m) {
+    return TP_INTEGER && m->dtype != 0;
+}
+
+// Bytes of one weight and of one value of a map.
+static inline uint32_t tp_value_bytes(uint8_t dtype) {
+    return dtype == TP_I8 ? 1u : dtype == TP_I16 ? 2u : 4u;
+}
+
 static inline bool tp_has_weights(uint8_t kind) {
     return kind <= TP_LAYER_DEPTHWISE;
 }
@@ -102,17 +111,49 @@ uint32_t tp_hash(uint32_t x);
 void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs);
 // d of row l is complete: its parameters take their step, d of its sources is formed. y = sum |d|,
 // y_after = that of the row with weights behind it.
-void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after);
+// trace: NULL, or where to write down what it took.
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace);
 // From the last row down; y = sum |d| of the last one.
-void tp_backward(tp_model_t *m, float y);
+void tp_backward(tp_model_t *m, float y, const tp_trace_t *trace);
+
+// The time since the last mark went into this pass of row l.
+static inline void tp_mark(const tp_trace_t *trace, uint32_t l, uint32_t pass) {
+    if (trace != NULL) {
+        trace->rows[l].ticks[pass] += trace->lap(trace->context);
+    }
+}
+
+// tp_model.c: value i of a target, one-hot for a class index.
+float tp_target_at(const tp_target_t *y, uint32_t i);
+
+// tp_int.c: what tp_layer.c and tp_model.c do, for integers.
+void tp_int_begin(tp_model_t *m); // ranges before anything is known
+// Weights that are put next are at most so large.
+void tp_int_weights_within(tp_model_t *m, uint32_t l, float limit);
+void tp_int_put_weight(tp_model_t *m, uint32_t l, size_t i, float w);
+void tp_int_put_bias(tp_model_t *m, uint32_t l, size_t i, float b);
+float tp_int_weight(tp_model_t *m, uint32_t l, size_t i);
+float tp_int_bias(tp_model_t *m, uint32_t l, size_t i);
+bool tp_int_check(tp_model_t *m); // of a block from outside: are the ranges possible?
+int tp_int_input(tp_model_t *m, const tp_view_t *x, uint32_t *bad);
+void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs);
+float tp_int_loss(tp_model_t *m, const tp_target_t *y);
+void tp_int_predict(tp_model_t *m, float *out);
+uint32_t tp_int_best(tp_model_t *m);
+void tp_int_output_delta(tp_model_t *m, const tp_target_t *y);
+float tp_int_sum_abs(tp_model_t *m, uint32_t l);
+void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace);
+// After a step: ranges of weights and maps.
+void tp_int_end_step(tp_model_t *m, bool trained);
+void tp_int_shrink_ranges(tp_model_t *m, bool forget);
 
 // tp_policy.c: what a policy wants of one layer.
 typedef struct {
     uint32_t k;  // values (or channels) asked for, 1..n
     float ratio; // S
 } tp_choice_t;
-// Decide after the forward pass; d is that of the output layer. *y = its sum of |d|.
-bool tp_policy_decide(tp_model_t *m, const float *d, float *y);
+// Decide after the forward pass; y = sum |d| of the output layer, needed from TinyProp on.
+bool tp_policy_decide(tp_model_t *m, float y);
 // k of n for layer l. y = sum |d| of the layer, y_after = that of the layer behind it.
 tp_choice_t tp_policy_choose(tp_model_t *m, uint32_t l, uint32_t n, float y, float y_after);
 

@@ -38,7 +38,13 @@ typedef struct {
 
 // Is leaving out zero inputs worth the index?
 static bool tp_skips_zeros(const tp_model_t *m, const float *x, uint32_t n) {
-    return m->zero_skip > 0 && (uint64_t)tp_k_count_f32(x, n) * 100u <= (uint64_t)n * m->zero_skip;
+    uint32_t most = (uint32_t)((uint64_t)n * m->zero_skip / 100u);
+    if (m->zero_skip == 0 || most >= n) {
+        return m->zero_skip > 0;
+    }
+    // More than that may be found before the end.
+    uint32_t count = tp_k_count_f32(x, most + 1u);
+    return count <= most && count + tp_k_count_f32(x + most + 1u, n - most - 1u) <= most;
 }
 
 // `looks`: at the values of the source map.
@@ -181,6 +187,17 @@ static bool tp_behind_relu(const tp_model_t *m, const tp_layer_t *t) {
     return t->source > 0 && table[t->source - 1u].activation == TP_RELU;
 }
 
+// The filters of a pass that may work on the map itself, without patches; NULL where they may not.
+static float *tp_without_patches(const tp_work_t *k, bool dx, bool update, bool in_place) {
+    const tp_layer_t *t = k->t;
+    uint32_t end = t->c;
+    const float *w = tp_filters(k, 0, &end);
+    bool few = t->k <= 4u * t->h * t->w && !k->skip && !k->g.contiguous && k->g.groups == 1;
+    // Where nobody added to dx before, there is no -0 in it.
+    bool whole = dx ? !update && end == t->c && (t->flags & TP_ROW_FIRST_SOURCE) != 0 : in_place;
+    return few && whole ? (float *)(uintptr_t)w : NULL; // only what trains is written to
+}
+
 // One pass over all places: dx, or the update, or (where there is one place only) both.
 static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place) {
     const tp_geometry_t *g = &k->g;
@@ -190,6 +207,7 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
     bool relu = tp_behind_relu(k->m, t);
     bool direct = g->contiguous && (t->flags & TP_ROW_FIRST_SOURCE) != 0;
     float *by_channel = in_place || !update ? tp_by_channel(k) : NULL;
+    float *few = tp_without_patches(k, dx, update, in_place), lr = k->m->opt.lr;
     const float *d = tp_at(k->m, t->off_d);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
@@ -208,6 +226,16 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                     continue;
                 }
                 tp_k_window_t q = tp_window(g, y, x, group);
+                if (few != NULL) {
+                    float *w = few + (size_t)o * n;
+                    size_t kept = dx  ? tp_k_window_dx_f32(k->dx, w, d + o, rows - o, &q)
+                        : o < t->rows ? tp_k_window_update_f32(w, lr, d + o, k->x, t->rows - o, &q)
+                                      : 0;
+                    if (kept > 0) {
+                        k->t->macs += (uint64_t)kept * n;
+                        continue;
+                    }
+                }
                 tp_k_index_t index;
                 tp_place_t p = {d + o, NULL, NULL, group * rows + o, rows - o, NULL, NULL};
                 p.x = update || k->skip ? tp_patch(k, &q) : NULL;
@@ -268,31 +296,29 @@ static void tp_filters_step(tp_work_t *k) {
     }
 }
 
-static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx) {
+static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx, const tp_trace_t *trace) {
     bool looks = tp_table(m)[l].rows > 0 || tp_behind_relu(m, &tp_table(m)[l]);
     tp_work_t k = tp_begin(m, l, looks);
     const tp_layer_t *t = k.t;
     bool one_place = t->h == 1 && t->w == 1 && k.g.groups == 1;
     bool update = t->rows > 0, in_place = tp_optim_in_place(m);
     k.dx = dx;
-    if (one_place) {
-        tp_places_backward(&k, dx != NULL, update, in_place);
-        const float *d = tp_at(m, t->off_d);
-        for (uint32_t o = 0; o < t->rows && tp_optim_moves_all(m); o++) {
-            if (tp_k_is_zero(d[o])) {
-                tp_optim_untouched(m, k.t, o);
-            }
-        }
-        return;
-    }
-    // The weights are shared by all places: dx needs them all as they were.
-    if (dx != NULL) {
+    // Weights shared by several places: dx needs them all as they were.
+    if (dx != NULL && !(one_place && trace == NULL)) {
         tp_places_backward(&k, true, false, in_place);
+        tp_mark(trace, l, TP_PASS_DX);
+        dx = NULL;
     }
-    if (update && (in_place || m->batch > 1)) {
-        tp_places_backward(&k, false, true, in_place);
+    if (one_place || (update && (in_place || m->batch > 1))) {
+        tp_places_backward(&k, dx != NULL, update, in_place);
     } else if (update) {
         tp_filters_step(&k);
+    }
+    const float *d = tp_at(m, t->off_d);
+    for (uint32_t o = 0; one_place && o < t->rows && tp_optim_moves_all(m); o++) {
+        if (tp_k_is_zero(d[o])) {
+            tp_optim_untouched(m, k.t, o);
+        }
     }
 }
 
@@ -388,6 +414,10 @@ static void tp_dropout(tp_model_t *m, uint32_t l, float *out, const float *x) {
 // --- All rows ---
 
 void tp_layer_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
+    if (tp_is_int(m)) {
+        tp_int_forward(m, l, macs);
+        return;
+    }
     const tp_layer_t *t = &tp_table(m)[l];
     float *out = tp_at(m, t->off_act);
     uint32_t n = tp_row_size(t);
@@ -433,7 +463,12 @@ static void tp_complete(tp_model_t *m, uint32_t r) {
         s->slope);
 }
 
-void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
+void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after,
+    const tp_trace_t *trace) {
+    if (tp_is_int(m)) {
+        tp_int_backward(m, l, y, y_after, trace);
+        return;
+    }
     tp_layer_t *t = &tp_table(m)[l];
     float *d = tp_at(m, t->off_d);
     bool two = t->kind == TP_LAYER_ADD;
@@ -451,8 +486,10 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
         tp_choice_t choice = tp_select(m, l, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (to != NULL ? 1u : 0u);
         m->policy_macs += (uint64_t)choice.k * tp_layer_fan_in(m, l) * passes;
+        tp_mark(trace, l, TP_PASS_SELECT);
         if (passes > 0) {
-            tp_weights_backward(m, l, to);
+            tp_weights_backward(m, l, to, trace);
+            tp_mark(trace, l, TP_PASS_UPDATE);
         }
     } else if (two) {
         uint32_t n = tp_row_size(t);
@@ -472,20 +509,22 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after) {
     if (other != NULL && (t->flags & TP_ROW_LAST_OTHER) != 0) {
         tp_complete(m, t->other);
     }
+    tp_mark(trace, l, TP_PASS_DX);
 }
 
 // The outputs that were not kept and that the backward pass of row l needs first.
-static void tp_recompute(tp_model_t *m, uint32_t l) {
+static void tp_recompute(tp_model_t *m, uint32_t l, const tp_trace_t *trace) {
     tp_layer_t *table = tp_table(m);
     for (uint32_t r = 0; r < l; r++) {
         if (table[r].again == l + 1u) {
             tp_layer_forward(m, r, &table[r].macs);
+            tp_mark(trace, r, TP_PASS_FORWARD);
             m->policy_macs += (uint64_t)tp_layer_fan_in(m, r) * tp_row_size(&table[r]);
         }
     }
 }
 
-void tp_backward(tp_model_t *m, float y) {
+void tp_backward(tp_model_t *m, float y, const tp_trace_t *trace) {
     tp_layer_t *table = tp_table(m);
     float y_after = 0.0f;
     for (uint32_t l = m->n_layers; l-- > 0;) {
@@ -493,16 +532,17 @@ void tp_backward(tp_model_t *m, float y) {
         if ((t->flags & TP_ROW_WANTS_D) == 0) {
             continue;
         }
-        tp_recompute(m, l);
+        tp_recompute(m, l, trace);
         if (l + 1u < m->n_layers && tp_has_weights(t->kind)) {
-            y = tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
+            y = tp_is_int(m) ? tp_int_sum_abs(m, l)
+                             : tp_k_sum_abs_f32(tp_at(m, t->off_d), tp_row_size(t));
             // An overflow on the way down must not reach the weights: they stay as they are from
             // here on. The loss of the next sample tells whether the model is lost.
             if (!tp_isfinite(y)) {
                 return;
             }
         }
-        tp_layer_backward(m, l, y, y_after);
+        tp_layer_backward(m, l, y, y_after, trace);
         y_after = tp_has_weights(t->kind) ? y : y_after;
     }
 }

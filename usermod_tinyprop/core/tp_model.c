@@ -12,7 +12,7 @@ static const uint8_t **tp_outside(tp_model_t *m) {
     return (const uint8_t **)(void *)((uint8_t *)m + ((m->persist_bytes + 7u) & ~7u));
 }
 
-float *tp_layer_weights(tp_model_t *m, uint32_t l) {
+void *tp_layer_weights(tp_model_t *m, uint32_t l) {
     const tp_layer_t *t = &tp_table(m)[l];
     if (!tp_has_weights(t->kind)) {
         return NULL;
@@ -24,12 +24,12 @@ float *tp_layer_weights(tp_model_t *m, uint32_t l) {
     return tp_at(m, t->off_w);
 }
 
-float *tp_layer_bias(tp_model_t *m, uint32_t l) {
+void *tp_layer_bias(tp_model_t *m, uint32_t l) {
     const tp_layer_t *t = &tp_table(m)[l];
     bool external = (t->flags & TP_ROW_EXTERNAL) != 0, here = t->trainable != TP_TRAIN_NONE;
-    float *w = external && here ? tp_at(m, t->off_w) : tp_layer_weights(m, l);
-    size_t n = tp_layer_fan_in(m, l);
-    return w != NULL ? w + n * (external && here ? t->rows : t->c) : NULL;
+    uint8_t *w = external && here ? (uint8_t *)tp_at(m, t->off_w) : tp_layer_weights(m, l);
+    size_t n = (size_t)tp_layer_fan_in(m, l) * (external && here ? t->rows : t->c);
+    return w != NULL ? w + ((n * tp_value_bytes(m->dtype) + 3u) & ~(size_t)3u) : NULL;
 }
 
 uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l) {
@@ -37,11 +37,11 @@ uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l) {
     return tp_has_weights(t->kind) ? tp_geometry(t, tp_map_shape(m, t->source)).fan_in : 0;
 }
 
-float *tp_layer_output(tp_model_t *m, uint32_t l) {
+void *tp_layer_output(tp_model_t *m, uint32_t l) {
     return tp_at(m, tp_table(m)[l].off_act);
 }
 
-float *tp_layer_delta(tp_model_t *m, uint32_t l) {
+void *tp_layer_delta(tp_model_t *m, uint32_t l) {
     uint32_t at = tp_table(m)[l].off_d;
     return at != 0 ? tp_at(m, at) : NULL;
 }
@@ -112,13 +112,20 @@ static void tp_draw_weights(tp_model_t *m, uint32_t l) {
     float fan = (float)g.fan_in + (he ? 0.0f : (float)(places * g.filters));
     float limit = tp_sqrtf(6.0f / fan);
     bool drawn = t->init != TP_INIT_ZEROS && t->init != TP_INIT_ONES;
+    if (tp_is_int(m)) {
+        tp_int_weights_within(m, l, drawn ? limit : 1.0f);
+    }
     for (size_t i = 0; i < n; i++) {
-        if (!drawn) {
-            w[i] = t->init == TP_INIT_ONES ? 1.0f : 0.0f;
-            continue;
+        float value = t->init == TP_INIT_ONES ? 1.0f : 0.0f;
+        if (drawn) {
+            float uniform = (float)(tp_rng_next(m->rng) >> 8) * 5.9604645e-8f;
+            value = ((uniform + uniform) - 1.0f) * limit;
         }
-        float uniform = (float)(tp_rng_next(m->rng) >> 8) * 5.9604645e-8f;
-        w[i] = ((uniform + uniform) - 1.0f) * limit;
+        if (tp_is_int(m)) {
+            tp_int_put_weight(m, l, i, value);
+        } else {
+            w[i] = value;
+        }
     }
 }
 
@@ -132,6 +139,9 @@ void tp_model_reset(tp_model_t *m, uint32_t seed) {
     m->beta1_t = 1.0f;
     m->beta2_t = 1.0f;
     m->batch_seen = m->batch_trained = m->skips_in_row = 0;
+    if (tp_is_int(m)) {
+        tp_int_begin(m);
+    }
     for (uint32_t l = 0; l < m->n_layers; l++) {
         table[l].ymax = 0.0f;
         tp_draw_weights(m, l);
@@ -150,10 +160,74 @@ void tp_reset_counters(tp_model_t *m) {
     }
 }
 
+int tp_get_weights(tp_model_t *m, uint32_t l, float *w, float *b) {
+    const float *from = tp_layer_weights(m, l), *bias = tp_layer_bias(m, l);
+    const tp_layer_t *t = &tp_table(m)[l];
+    size_t n = (size_t)tp_layer_fan_in(m, l) * t->c;
+    if (from == NULL || (t->flags & TP_ROW_EXTERNAL) != 0) {
+        return TP_ERR_RANGE;
+    }
+    for (size_t i = 0; i < n && w != NULL; i++) {
+        w[i] = tp_is_int(m) ? tp_int_weight(m, l, i) : from[i];
+    }
+    for (size_t i = 0; i < t->c && b != NULL; i++) {
+        b[i] = tp_is_int(m) ? tp_int_bias(m, l, i) : bias[i];
+    }
+    return TP_OK;
+}
+
+static bool tp_finite_values(const float *v, size_t n) {
+    for (size_t i = 0; v != NULL && i < n; i++) {
+        if (!tp_isfinite(v[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int tp_set_weights(tp_model_t *m, uint32_t l, const float *w, const float *b) {
+    float *to = tp_layer_weights(m, l), *bias = tp_layer_bias(m, l);
+    const tp_layer_t *t = &tp_table(m)[l];
+    size_t n = (size_t)tp_layer_fan_in(m, l) * t->c;
+    if (to == NULL || (t->flags & TP_ROW_EXTERNAL) != 0) {
+        return TP_ERR_RANGE;
+    }
+    if (!tp_finite_values(w, n) || !tp_finite_values(b, t->c)) {
+        return TP_ERR_NONFINITE;
+    }
+    if (tp_is_int(m) && w != NULL) {
+        float limit = 0.0f;
+        for (size_t i = 0; i < n; i++) {
+            float size = w[i] < 0.0f ? -w[i] : w[i];
+            limit = size > limit ? size : limit;
+        }
+        tp_int_weights_within(m, l, limit);
+    }
+    for (size_t i = 0; i < n && w != NULL; i++) {
+        if (tp_is_int(m)) {
+            tp_int_put_weight(m, l, i, w[i]);
+        } else {
+            to[i] = w[i];
+        }
+    }
+    for (size_t i = 0; i < t->c && b != NULL; i++) {
+        if (tp_is_int(m)) {
+            tp_int_put_bias(m, l, i, b[i]);
+        } else {
+            bias[i] = b[i];
+        }
+    }
+    return TP_OK;
+}
+
 int tp_set_optimizer(tp_model_t *m, const tp_opt_t *opt, tp_fault_t *fault) {
     int err = tp_check_optimizer(opt, fault);
     if (err) {
         return err;
+    }
+    if (tp_is_int(m) && opt->weight_decay > 0.0f) {
+        return tp_fail(fault, TP_ERR_RANGE, "weight_decay of an integer model", -1,
+            opt->weight_decay, 0.0f, 0.0f);
     }
     if (opt->kind != m->opt.kind) {
         return tp_fail(fault, TP_ERR_RANGE, "optimizer kind (fixed when the model is made)", -1,
@@ -178,8 +252,8 @@ int tp_set_policy(tp_model_t *m, const tp_policy_t *policy, tp_fault_t *fault) {
 
 // --- Forward ---
 
-// Load x and run all layers; *macs = multiply-accumulates executed.
-static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_fault_t *fault) {
+// Load x where the first layer looks for it.
+static inline int tp_load(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) {
     uint32_t n = tp_model_inputs(m);
     if (x->count != n) {
         return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, (float)n,
@@ -187,7 +261,9 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
     }
     const float *scale = tp_scale(m);
     uint32_t bad = 0;
-    int err = tp_convert(tp_at(m, m->off_input), x, scale, scale + m->n_scale, m->n_scale, &bad);
+    int err = tp_is_int(m)
+        ? tp_int_input(m, x, &bad)
+        : tp_convert(tp_at(m, m->off_input), x, scale, scale + m->n_scale, m->n_scale, &bad);
     if (err) {
         return tp_fail(fault, err, "x", -1, (float)bad, 0.0f, 0.0f);
     }
@@ -195,6 +271,15 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
     if (outside > 0 && *tp_outside(m) == NULL) {
         return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
             (float)outside, TP_HUGE);
+    }
+    return TP_OK;
+}
+
+// Load x and run all layers; *macs = multiply-accumulates executed.
+static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_fault_t *fault) {
+    int err = tp_load(m, x, fault);
+    if (err) {
+        return err;
     }
     *macs = 0;
     for (uint32_t l = 0; l < m->n_layers; l++) {
@@ -205,7 +290,7 @@ static int tp_forward(tp_model_t *m, const tp_view_t *x, uint64_t *macs, tp_faul
 
 // --- Targets and loss ---
 
-static float tp_target_at(const tp_target_t *y, uint32_t i) {
+float tp_target_at(const tp_target_t *y, uint32_t i) {
     const tp_view_t *v = &y->values;
     if (v->data == NULL) {
         return y->index == (int32_t)i ? 1.0f : 0.0f;
@@ -272,6 +357,9 @@ static float tp_squared_error(float *e, const float *a, uint32_t n, const tp_tar
 
 // Loss of the outputs for y. d of the last row holds p or e afterwards, the outputs stay.
 static float tp_loss(tp_model_t *m, const tp_target_t *y) {
+    if (tp_is_int(m)) {
+        return tp_int_loss(m, y);
+    }
     const float *out = tp_layer_output(m, m->n_layers - 1u);
     float *d = tp_layer_delta(m, m->n_layers - 1u);
     uint32_t n = tp_model_outputs(m);
@@ -281,6 +369,10 @@ static float tp_loss(tp_model_t *m, const tp_target_t *y) {
 
 // d of the last row from what tp_loss left there.
 static void tp_output_delta(tp_model_t *m, const tp_target_t *y) {
+    if (tp_is_int(m)) {
+        tp_int_output_delta(m, y);
+        return;
+    }
     const tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
     uint32_t n = tp_model_outputs(m);
     float *d = tp_layer_delta(m, m->n_layers - 1u);
@@ -297,11 +389,30 @@ static void tp_output_delta(tp_model_t *m, const tp_target_t *y) {
     tp_activate_backward(d, tp_at(m, last->off_act), n, last->activation, last->slope);
 }
 
-int tp_predict(tp_model_t *m, const tp_view_t *x, float *out, tp_fault_t *fault) {
+// A forward pass that is not for training. Integer models find their ranges by it until they have
+// been trained; later it leaves them as they are.
+static int tp_look(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) {
     uint64_t macs;
+    tp_range_t ranges[TP_MAX_LAYERS + 1];
+    size_t bytes = tp_is_int(m) ? (m->n_layers + 1u) * sizeof(*ranges) : 0;
+    memcpy(ranges, tp_model_ranges(m), bytes);
     int err = tp_forward(m, x, &macs, fault);
+    if (m->seen > 0 || err) {
+        memcpy(tp_model_ranges(m), ranges, bytes);
+    } else if (bytes > 0) {
+        tp_int_shrink_ranges(m, false);
+    }
+    return err;
+}
+
+int tp_predict(tp_model_t *m, const tp_view_t *x, float *out, tp_fault_t *fault) {
+    int err = tp_look(m, x, fault);
     if (err) {
         return err;
+    }
+    if (tp_is_int(m)) {
+        tp_int_predict(m, out);
+        return TP_OK;
     }
     uint32_t n = tp_model_outputs(m);
     float *a = tp_layer_output(m, m->n_layers - 1u);
@@ -316,9 +427,8 @@ int tp_predict(tp_model_t *m, const tp_view_t *x, float *out, tp_fault_t *fault)
 
 int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
     uint32_t *best, tp_fault_t *fault) {
-    uint64_t macs;
     int err = tp_check_target(m, y, fault);
-    err = err ? err : tp_forward(m, x, &macs, fault);
+    err = err ? err : tp_look(m, x, fault);
     if (err) {
         return err;
     }
@@ -328,6 +438,10 @@ int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *
     }
     const float *a = tp_layer_output(m, m->n_layers - 1u);
     *loss = value;
+    if (tp_is_int(m)) {
+        *best = tp_int_best(m);
+        return TP_OK;
+    }
     *best = 0;
     for (uint32_t i = 1; i < tp_model_outputs(m); i++) {
         *best = a[i] > a[*best] ? i : *best;
@@ -347,6 +461,16 @@ static uint32_t tp_draw_key(const tp_model_t *m, uint32_t rng[4]) {
         }
     }
     return 0;
+}
+
+// sum |d| of the last row, where the policy wants to know.
+static float tp_output_error(tp_model_t *m) {
+    uint32_t last = m->n_layers - 1u;
+    if (m->policy.kind < TP_TINYPROP) {
+        return 0.0f;
+    }
+    return tp_is_int(m) ? tp_int_sum_abs(m, last)
+                        : tp_k_sum_abs_f32(tp_layer_delta(m, last), tp_model_outputs(m));
 }
 
 int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *loss,
@@ -370,8 +494,8 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
     }
     memcpy(m->rng, rng, sizeof(rng));
     tp_output_delta(m, y);
-    float sum;
-    bool train = tp_policy_decide(m, tp_layer_delta(m, m->n_layers - 1u), &sum);
+    float sum = tp_output_error(m);
+    bool train = tp_policy_decide(m, sum);
     m->seen++;
     m->forward_macs += macs;
     if (train) {
@@ -382,7 +506,7 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
             tp_optim_begin(m);
         }
         m->dropout_key = key;
-        tp_backward(m, sum);
+        tp_backward(m, sum, NULL);
         m->dropout_key = 0;
     } else {
         m->skipped++;
@@ -394,7 +518,51 @@ int tp_train_step(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float
         }
         m->batch_seen = m->batch_trained = 0;
     }
+    if (tp_is_int(m)) {
+        tp_int_end_step(m, train);
+    }
     return train ? 1 : 0;
+}
+
+int tp_profile(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const tp_trace_t *trace,
+    void *copy, tp_fault_t *fault) {
+    uint32_t rng[4], n = m->n_layers;
+    int err = tp_check_target(m, y, fault);
+    if (err) {
+        return err;
+    }
+    memcpy(copy, m, m->persist_bytes);
+    trace->lap(trace->context);
+    m->dropout_key = tp_draw_key(m, rng);
+    err = tp_load(m, x, fault);
+    tp_mark(trace, n, TP_PASS_FORWARD);
+    for (uint32_t l = 0; l < n && !err; l++) {
+        uint64_t macs = 0;
+        tp_layer_forward(m, l, &macs);
+        trace->rows[l].macs[0] += (uint32_t)macs;
+        tp_mark(trace, l, TP_PASS_FORWARD);
+    }
+    if (!err) {
+        float loss = tp_loss(m, y);
+        if (!tp_isfinite(loss)) {
+            err = tp_fail(fault, TP_ERR_NONFINITE, "loss", -1, loss, 0.0f, 0.0f);
+        } else {
+            tp_output_delta(m, y);
+            float sum = tp_output_error(m);
+            err = tp_policy_decide(m, sum) ? 1 : 0;
+            if (m->batch == 1) {
+                tp_optim_begin(m);
+            }
+            tp_mark(trace, n, TP_PASS_SELECT);
+            tp_backward(m, sum, trace);
+        }
+    }
+    const tp_layer_t *table = tp_table(m), *before = tp_table(copy);
+    for (uint32_t l = 0; l < n; l++) {
+        trace->rows[l].macs[1] += (uint32_t)(table[l].macs - before[l].macs);
+    }
+    memcpy(m, copy, m->persist_bytes);
+    return err;
 }
 
 void tp_count_waited(tp_model_t *m) {

@@ -1,5 +1,11 @@
 // Operations on whole vectors: conversion, activations, softmax, top-k selection.
 #include <string.h>
+#ifdef __ARM_FEATURE_SAT
+#include <arm_acle.h>
+#define TP_UNROLLED _Pragma("GCC unroll 4")
+#else
+#define TP_UNROLLED
+#endif
 
 #include "../kernels/tp_kernels.h"
 #include "tp.h"
@@ -24,27 +30,47 @@ int tp_convert(float *out, const tp_view_t *view, const float *scale, const floa
     if (t == TP_F32) {
         const float *x = view->data;
         for (uint32_t i = 0; i < n; i++) {
-            if (!tp_isfinite(x[i])) {
+            uint32_t bits; // as tp_isfinite, without a call for each
+            memcpy(&bits, &x[i], sizeof(bits));
+            if ((bits & 0x7f800000u) == 0x7f800000u) {
                 *bad = i;
                 return TP_ERR_NONFINITE;
             }
-            out[i] = x[i];
         }
+        memmove(out, x, n * sizeof(float));
         return TP_OK;
     }
     if (t != TP_I32 && t != TP_I16 && t != TP_I8 && t != TP_U8) {
         return TP_ERR_DTYPE;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        out[i] = (float)tp_view_int(view, i);
+    if (n_scale != 1) {
+        for (uint32_t i = 0; i < n; i++) {
+            out[i] = (float)tp_view_int(view, i);
+        }
+        for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
+            out[i] = out[i] * scale[j] + offset[j];
+            if (!tp_isfinite(out[i])) {
+                *bad = i;
+                return TP_ERR_NONFINITE;
+            }
+            j = j + 1 == n_scale ? 0 : j + 1;
+        }
+        return TP_OK;
     }
-    for (uint32_t i = 0, j = 0; n_scale != 0 && i < n; i++) {
-        out[i] = out[i] * scale[j] + offset[j];
-        if (!tp_isfinite(out[i])) {
+    // Neighbours are often the same (background): what it became is remembered.
+    int32_t last = 0;
+    float value = 0.0f * scale[0] + offset[0];
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t q = tp_view_int(view, i);
+        if (q != last) {
+            last = q;
+            value = (float)q * scale[0] + offset[0];
+        }
+        if (!tp_isfinite(value)) {
             *bad = i;
             return TP_ERR_NONFINITE;
         }
-        j = j + 1 == n_scale ? 0 : j + 1;
+        out[i] = value;
     }
     return TP_OK;
 }
@@ -120,6 +146,12 @@ static uint32_t tp_key(float d) {
 // So many values that may be the last ones kept are compared with each other.
 #define TP_RIVALS 32u
 #define TP_DIGIT 7u
+// A long vector is first looked at through a window of bins as narrow as 1/64 of an octave, which
+// mostly leaves few rivals. Its top lies half an octave above the largest of some samples.
+#define TP_WINDOW 256
+#define TP_WINDOW_REST 17u // bits of a key behind those that tell its bin
+#define TP_WINDOW_ABOVE 32
+#define TP_SAMPLES 32u
 
 // Of n values of d, at these places, all but the `want` largest become 0.
 static void tp_decide_rivals(float *d, uint32_t *places, uint32_t n, uint32_t want) {
@@ -139,12 +171,59 @@ static void tp_decide_rivals(float *d, uint32_t *places, uint32_t n, uint32_t wa
     }
 }
 
+static inline int32_t tp_bin(int32_t i) {
+#ifdef __ARM_FEATURE_SAT
+    return (int32_t)__usat(i, 8);
+#else
+    return i < 0 ? 0 : i < TP_WINDOW ? i : TP_WINDOW - 1;
+#endif
+}
+
+// Through the window: the bits that the k-th largest key begins with, one to the left, or 0 where
+// it is not in sight. `want` becomes how many of the `rivals` with these bits are kept.
+static uint32_t tp_window_found(uint16_t *bins, const float *d, uint32_t n, uint32_t *want,
+    uint32_t *rivals) {
+    uint32_t top = 0;
+    for (uint32_t i = 0; i < n; i += n / TP_SAMPLES) {
+        uint32_t key = tp_key(d[i]);
+        top = key > top ? key : top;
+    }
+    int32_t base = (int32_t)(top >> TP_WINDOW_REST) + TP_WINDOW_ABOVE - (TP_WINDOW - 1);
+    if (base <= 0) {
+        return 0;
+    }
+    memset(bins, 0, TP_WINDOW * sizeof(*bins));
+    TP_UNROLLED
+    for (uint32_t i = 0; i < n; i++) {
+        bins[tp_bin((int32_t)(tp_key(d[i]) >> TP_WINDOW_REST) - base)]++;
+    }
+    int32_t b = TP_WINDOW - 1;
+    uint32_t left = *want;
+    while (b > 0 && bins[b] < left) {
+        left -= bins[b--];
+    }
+    if (b == 0 || b == TP_WINDOW - 1) {
+        return 0;
+    }
+    *want = left;
+    *rivals = bins[b];
+    return (uint32_t)(base + b) << (TP_WINDOW_REST + 1u);
+}
+
 uint32_t tp_topk(float *d, size_t n, uint32_t k) {
-    uint32_t bins[1u << TP_DIGIT], places[TP_RIVALS];
+    union {
+        uint32_t digit[1u << TP_DIGIT];
+        uint16_t window[TP_WINDOW];
+    } bins;
+    uint32_t places[TP_RIVALS];
     // The k-th largest key, some bits at a time from the top: of the keys that share the bits
     // found so far, count how often each next digit occurs. `want` of them are kept. Keys stand
     // one bit to the left here, without the sign.
     uint32_t found = 0, want = k, rest = 32u, rivals = (uint32_t)n;
+    if (n >= 8u * TP_SAMPLES && n < 65536u && k < n) {
+        found = tp_window_found(bins.window, d, (uint32_t)n, &want, &rivals);
+        rest = found != 0 ? TP_WINDOW_REST + 1u : rest;
+    }
     do {
         if (found == 0 && (rivals <= TP_RIVALS || k >= n || rest < 32u)) {
             // Zeros may be among them, which are never kept.
@@ -158,31 +237,31 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
         }
         uint32_t digit = rest < TP_DIGIT ? rest : TP_DIGIT, shift = rest - digit;
         uint32_t b = (1u << digit) - 1u;
-        memset(bins, 0, sizeof(bins));
+        memset(bins.digit, 0, sizeof(bins.digit));
         for (size_t i = 0; i < n; i++) {
             uint32_t key = ((tp_key(d[i]) << 1) ^ found) >> shift;
             if (key <= b) {
-                bins[key]++;
+                bins.digit[key]++;
             }
         }
-        while (bins[b] < want) {
-            want -= bins[b--];
+        while (bins.digit[b] < want) {
+            want -= bins.digit[b--];
         }
-        rivals = bins[b];
+        rivals = bins.digit[b];
         found |= b << shift;
         rest = shift;
     } while (rest > 0);
     // What is below goes, what is above stays.
     uint32_t last = found | (uint32_t)(((uint64_t)1 << rest) - 1u), seen = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]) << 1;
+    for (float *p = d, *end = d + n; p != end;) {
+        uint32_t key = tp_key(*p++) << 1;
         if (key < found) {
-            d[i] = 0.0f;
+            p[-1] = 0.0f;
         } else if (key <= last) {
             if (rivals <= TP_RIVALS) {
-                places[seen] = (uint32_t)i;
+                places[seen] = (uint32_t)(p - d) - 1u;
             } else if (seen >= want) {
-                d[i] = 0.0f;
+                p[-1] = 0.0f;
             }
             seen++;
         }
@@ -192,3 +271,31 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
     }
     return k;
 }
+
+#if TP_INTEGER
+
+// As bits that compare like those of floats: sign, then size moved to the top.
+uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
+    uint32_t most = 0, up = 0;
+    for (size_t i = 0; i < n; i++) {
+        most |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+    }
+    while (up < 30u && most >> (30u - up) == 0) {
+        up++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t size = d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+        uint32_t bits = (d[i] < 0 ? 0x80000000u : 0u) | size << up;
+        memcpy(&d[i], &bits, sizeof(bits));
+    }
+    k = tp_topk((float *)(void *)d, n, k);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &d[i], sizeof(bits));
+        int32_t size = (int32_t)((bits & 0x7fffffffu) >> up);
+        d[i] = bits >> 31 != 0 ? -size : size;
+    }
+    return k;
+}
+
+#endif

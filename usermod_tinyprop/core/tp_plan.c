@@ -206,7 +206,26 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
         }
     }
     err = tp_check_optimizer(&s->opt, fault);
-    return err ? err : tp_check_policy(&s->policy, fault);
+    err = err ? err : tp_check_policy(&s->policy, fault);
+    if (err || s->dtype == 0 || s->dtype == TP_F32) {
+        return err;
+    }
+    if (!TP_INTEGER || (s->dtype != TP_I8 && s->dtype != TP_I16)) {
+        return tp_fail(fault, TP_ERR_DTYPE, "dtype", -1, s->dtype, 0.0f, 0.0f);
+    }
+    const tp_limit_t plain[] = {
+        {"optimizer of an integer model", s->opt.kind, TP_SGD, TP_SGD},
+        {"momentum of an integer model", s->opt.momentum, 0.0f, 0.0f},
+        {"weight_decay of an integer model", s->opt.weight_decay, 0.0f, 0.0f},
+        {"batch_size of an integer model", (float)s->batch, 1.0f, 1.0f},
+    };
+    for (uint32_t l = 0; l < s->n_layers; l++) {
+        if (s->layers[l].external) {
+            return tp_fail(fault, TP_ERR_RANGE, "external (of an integer model)", (int32_t)l, 1.0f,
+                0.0f, 0.0f);
+        }
+    }
+    return tp_check_limits(plain, TP_COUNT(plain), fault);
 }
 
 // Hands out bytes one after the other; remembers when an offset no longer fits 32 bits.
@@ -251,6 +270,21 @@ static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes
     t->slope = q->slope;
 }
 
+// Bytes of scratch that row l needs, if weights and maps are integers.
+static uint64_t tp_int_scratch(const tp_layer_t *t, const tp_geometry_t *g, const uint8_t *flags,
+    uint32_t bytes) {
+    bool slides = t->h > 1 || t->w > 1 || g->groups > 1;
+    bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
+    uint64_t n = g->fan_in, patch = g->contiguous ? 0 : (n * bytes + 3u) & ~(uint64_t)3u;
+    uint64_t sums = (uint64_t)g->filters * 4u; // of one place
+    uint64_t dx = below ? n * 4u : 0;
+    uint64_t step = slides && t->rows > 0 ? n * 6u : 0; // sums of 32 bits, then 16
+    sums = dx > sums ? dx : sums;
+    patch += step > sums ? step : sums;
+    uint64_t channels = t->select == TP_SELECT_CHANNELS ? (uint64_t)t->c * 4u : 0;
+    return channels > patch ? channels : patch;
+}
+
 // Floats of scratch that row l needs.
 static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
     const uint8_t *flags) {
@@ -280,6 +314,9 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
     memset(plan, 0, sizeof(*plan));
     tp_take(&c, sizeof(tp_model_t) + s->n_layers * sizeof(tp_layer_t), &plan->header);
     tp_take(&c, s->n_scale * 8u, &plan->header);
+    uint32_t value_bytes = tp_value_bytes(s->dtype);
+    bool ints = value_bytes < 4u;
+    tp_take(&c, ints ? (s->n_layers + 1u) * sizeof(tp_range_t) : 0, &plan->header);
     bool momentum = tp_keeps_momentum(&s->opt), adam = s->opt.kind == TP_ADAM;
     for (int pass = 0; pass < 3; pass++) {
         // Pass 0: parameters, 1: optimiser, 2: gradients; then the volatile rest.
@@ -296,14 +333,16 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 continue;
             }
             tp_geometry_t g = tp_geometry(t, shapes[t->source]);
-            uint64_t bytes = ((uint64_t)g.fan_in + 1u) * t->c * 4u;
+            uint64_t bytes =
+                (((uint64_t)g.fan_in * t->c * value_bytes + 3u) & ~(uint64_t)3u) + t->c * 4u;
             uint64_t moved = ((uint64_t)g.fan_in * t->rows + t->c) * 4u;
             bool trains = tp_trains(q);
             if (pass == 0) {
                 tp_take(&outside, q->external ? bytes : 0, &plan->external);
                 bytes = !q->external ? bytes : trains ? moved : 0;
                 t->off_w = tp_take(&c, bytes, &plan->parameters);
-                uint64_t n = tp_row_scratch(s, t, &g, flags);
+                uint64_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes)
+                                  : tp_row_scratch(s, t, &g, flags) * 4u;
                 scratch = n > scratch ? n : scratch;
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
@@ -330,7 +369,7 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
     }
     uint32_t off_scratch = tp_take(&c, index * 2u, &plan->scratch);
     off_scratch = off_scratch != 0 ? off_scratch : (uint32_t)c.at;
-    tp_take(&c, scratch * 4u, &plan->scratch);
+    tp_take(&c, scratch, &plan->scratch);
     if (c.overflow || outside.overflow) {
         return tp_fail(fault, TP_ERR_SIZE, "bytes of the model", -1, 2147483648.0f, 0.0f,
             2147483647.0f);

@@ -9,18 +9,12 @@ static float tp_relative_error(tp_layer_t *layer, float y) {
     return layer->ymax > 0.0f ? y / layer->ymax : 0.0f;
 }
 
-bool tp_policy_decide(tp_model_t *m, const float *d, float *y) {
+bool tp_policy_decide(tp_model_t *m, float y) {
     const tp_policy_t *p = &m->policy;
-    *y = 0.0f;
-    if (p->kind < TP_TINYPROP) {
+    if (p->kind != TP_TINYPROPV2) {
         return true;
     }
-    tp_layer_t *last = &tp_table(m)[m->n_layers - 1];
-    *y = tp_k_sum_abs_f32(d, tp_row_size(last));
-    if (p->kind == TP_TINYPROP) {
-        return true;
-    }
-    float alpha = tp_relative_error(last, *y), beta = 1.0f;
+    float alpha = tp_relative_error(&tp_table(m)[m->n_layers - 1], y), beta = 1.0f;
     if (p->beta_mode == 1) {
         beta = alpha;
         alpha = 1.0f;

@@ -93,6 +93,36 @@ typedef struct {
 void tp_k_gather_f32(float *patch, const float *x, const tp_k_window_t *q);
 // x[place] = x[place] + patch[place], as far as it lies on the map.
 void tp_k_scatter_add_f32(float *x, const float *patch, const tp_k_window_t *q);
+// For the rows o (of w, (kh, kw, n) each) whose d[o] is not zero, if they are few, on the map itself
+// without a patch. They return how many rows they were, 0 where nothing was done: too many, or a
+// window or an instruction set they are not made for.
+#if TP_KERNELS_VFP
+// dx[place] = dx[place] + sum_o d[o] * w[o, place], the sum in rising order; dx holds no -0.
+size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows,
+    const tp_k_window_t *q);
+// w[o, place] = w[o, place] + -(lr * d[o]) * x[place]
+size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
+    const tp_k_window_t *q);
+// Their inner loops, and how lines of `blocks` * 8 values lie on the map and in a row.
+typedef struct {
+    size_t lines, blocks, map_step, row_step; // steps in bytes from the end of a line
+} tp_k_lines_t;
+void tp_k_lines_dx_f32(float *dx, const float *const rows[4], const float d[4], size_t kept,
+    const tp_k_lines_t *q);
+void tp_k_lines_update_f32(float *const rows[4], const float g[4], size_t kept, const float *x,
+    const tp_k_lines_t *q);
+#else
+static inline size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows,
+    const tp_k_window_t *q) {
+    (void)dx, (void)w, (void)d, (void)rows, (void)q;
+    return 0;
+}
+static inline size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x,
+    size_t rows, const tp_k_window_t *q) {
+    (void)w, (void)lr, (void)d, (void)x, (void)rows, (void)q;
+    return 0;
+}
+#endif
 // Depthwise, one filter w[j] (kh, kw) for each channel j of the window. What lies outside the map
 // takes no part. With `skip` zero inputs neither. Results: how many weights took part; without skip
 // all of a filter's count.

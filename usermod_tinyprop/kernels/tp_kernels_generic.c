@@ -34,6 +34,8 @@ TP_INLINE size_t tp_next(const float *x, size_t from, size_t n) {
     return from;
 }
 
+#if !TP_KERNELS_VFP
+
 size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
     // Most of what a policy leaves behind is zeros: four at a time.
     while (!TP_FLOATS_ARE_CALLS && from + 4u <= n &&
@@ -58,6 +60,8 @@ uint32_t tp_k_count_f32(const float *x, size_t n) {
     }
     return count;
 }
+
+#endif
 
 void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size_t n) {
     uint32_t total = 0;
@@ -356,6 +360,70 @@ void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch, const 
         }
     }
 }
+
+#if TP_KERNELS_VFP
+
+// At most four rows that are kept, from the window's first place on the map on.
+typedef struct {
+    float *rows[4];
+    float d[4];
+    size_t kept, at;
+    tp_k_lines_t lines;
+} tp_few_t;
+
+static bool tp_few(tp_few_t *f, const float *w, const float *d, size_t rows,
+    const tp_k_window_t *q, bool whole_only) {
+    tp_inside_t in = tp_inside(q);
+    size_t c = (size_t)q->c, width = (size_t)q->kw * c, line = (size_t)(in.x_end - in.x) * c;
+    bool whole = in.y_end - in.y == q->kh && line == width;
+    if (q->n != q->c || (line & 7u) != 0 || in.x_end <= in.x || (whole_only && !whole)) {
+        return false;
+    }
+    float *row = (float *)(uintptr_t)w; // of dx only read
+    row += (size_t)(in.y - q->y0) * width + (size_t)(in.x - q->x0) * c;
+    size_t kept = 0, n = (size_t)q->kh * width;
+    for (const float *end = d + rows; d != end; row += n) {
+        float v = *d++;
+        if (!tp_k_is_zero(v)) {
+            if (kept == 4) {
+                return false;
+            }
+            f->rows[kept] = row;
+            f->d[kept++] = v;
+        }
+    }
+    f->kept = kept;
+    f->at = (size_t)(in.y * q->w + in.x) * c;
+    f->lines = (tp_k_lines_t){(size_t)(in.y_end - in.y), line / 8u,
+        ((size_t)q->w * c - line) * sizeof(float), (width - line) * sizeof(float)};
+    return kept > 0;
+}
+
+size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows,
+    const tp_k_window_t *q) {
+    tp_few_t f;
+    if (!tp_few(&f, w, d, rows, q, false)) {
+        return 0;
+    }
+    tp_k_lines_dx_f32(dx + f.at, (const float *const *)f.rows, f.d, f.kept, &f.lines);
+    return f.kept;
+}
+
+size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
+    const tp_k_window_t *q) {
+    tp_few_t f;
+    // Weights over an edge would take a step by x = 0, which turns -0 into +0.
+    if (!tp_few(&f, w, d, rows, q, true)) {
+        return 0;
+    }
+    for (size_t r = 0; r < f.kept; r++) {
+        f.d[r] = -(lr * f.d[r]);
+    }
+    tp_k_lines_update_f32(f.rows, f.d, f.kept, x + f.at, &f.lines);
+    return f.kept;
+}
+
+#endif
 
 // --- Depthwise ---
 

@@ -38,6 +38,9 @@
 #endif
 #define MAC4(...) MAC4_(__VA_ARGS__)
 
+// One more of `zeros` where the integer register holds a float that is 0.
+#define ZERO(r) "cmp %[none], r" #r ", lsl #1\n" "adc %[zeros], %[zeros], #0\n"
+
 #define LOOP "subs %[n], #1\n" "bne 1b\n"
 #define S0_7 "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"
 #define S8_15 "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"
@@ -127,6 +130,54 @@ float tp_k_sum_abs_f32(const float *x, size_t n) {
         s[i & 3u] += __builtin_fabsf(x[i]);
     }
     return TP_LANES(s);
+}
+
+size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
+    size_t blocks = from < n ? (n - from) / 4u : 0;
+    const float *p = x + from;
+    if (blocks != 0) {
+        // p stops behind the first four that are not all 0, where n is not 0.
+        __asm volatile(
+            "1:\n"
+            "ldmia %[p]!, {r4-r7}\n"
+            "orr r4, r4, r5\n"
+            "orr r6, r6, r7\n"
+            "orr r4, r4, r6\n"
+            "lsls r4, r4, #1\n"
+            "bne 2f\n"
+            LOOP
+            "2:\n"
+            : [p] "+r"(p), [n] "+r"(blocks)
+            :
+            : "r4", "r5", "r6", "r7", "cc", "memory");
+    }
+    from = (size_t)(p - x) - (blocks != 0 ? 4u : 0u);
+    while (from < n && tp_k_is_zero(x[from])) {
+        from++;
+    }
+    return from;
+}
+
+uint32_t tp_k_count_f32(const float *x, size_t n) {
+    size_t blocks = n / 4u, zeros = 0;
+    if (blocks != 0) {
+        // No borrow from 0 - (bits << 1): a zero.
+        __asm volatile(
+            "1:\n"
+            "ldmia %[x]!, {r4-r7}\n"
+            ZERO(4)
+            ZERO(5)
+            ZERO(6)
+            ZERO(7)
+            LOOP
+            : [x] "+r"(x), [n] "+r"(blocks), [zeros] "+r"(zeros)
+            : [none] "r"(0)
+            : "r4", "r5", "r6", "r7", "cc", "memory");
+    }
+    for (size_t i = 0; i < (n & 3u); i++) {
+        zeros += tp_k_is_zero(x[i]);
+    }
+    return (uint32_t)(n - zeros);
 }
 
 void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n) {
@@ -261,30 +312,143 @@ void tp_k_four_dx_f32(float *restrict dx, float *const rows[4], const float d[4]
     MAC4(Q3, Q1, ALL(g), Q5) \
     "vstmia %[" w "]!, {s8-s15}\n"
 
+// A loop over lines around one over blocks; what ends a line; their operands.
+#define LINES(body) \
+    "2:\n" \
+    "mov %[n], %[blocks]\n" \
+    "1:\n" \
+    body \
+    LOOP
+#define NEXT_LINE "subs %[lines], #1\n" "bne 2b\n"
+#define STEP(p, step) "add %[" p "], %[" step "]\n"
+#define IN_LINES [blocks] "r"(q->blocks), [map_step] "r"(q->map_step), [row_step] "r"(q->row_step)
+
+// The first row makes the sum, the others add to it; then it is added to dx.
+#define FIRST_DX \
+    "vldmia %[w0]!, {s8-s15}\n" \
+    EACH4(MUL, Q0, Q2, ALL(16)) \
+    EACH4(MUL, Q1, Q3, ALL(16))
+#define SUM_DX \
+    "vldmia %[dx], {s8-s15}\n" \
+    EACH4(ADD, Q2, Q2, Q0) \
+    EACH4(ADD, Q3, Q3, Q1) \
+    "vstmia %[dx]!, {s8-s15}\n"
+
+void tp_k_lines_dx_f32(float *restrict dx, const float *const rows[4], const float d[4],
+    size_t kept, const tp_k_lines_t *q) {
+    const float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2], *w3 = rows[3];
+    size_t n, lines = q->lines;
+    if (kept == 1) {
+        __asm volatile(
+            "vldmia %[d], {s16}\n"
+            LINES(FIRST_DX SUM_DX)
+            STEP("dx", "map_step") STEP("w0", "row_step")
+            NEXT_LINE
+            : [dx] "+r"(dx), [w0] "+r"(w0), [n] "=&r"(n), [lines] "+r"(lines)
+            : [d] "r"(d), IN_LINES
+            : S0_7, S8_15, "s16", "cc", "memory");
+    } else if (kept == 2) {
+        __asm volatile(
+            "vldmia %[d], {s16-s17}\n"
+            LINES(FIRST_DX ROW_DX("w1", 17) SUM_DX)
+            STEP("dx", "map_step") STEP("w0", "row_step") STEP("w1", "row_step")
+            NEXT_LINE
+            : [dx] "+r"(dx), [w0] "+r"(w0), [w1] "+r"(w1), [n] "=&r"(n), [lines] "+r"(lines)
+            : [d] "r"(d), IN_LINES
+            : S0_7, S8_15, "s16", "s17", "cc", "memory");
+    } else if (kept == 3) {
+        __asm volatile(
+            "vldmia %[d], {s16-s18}\n"
+            LINES(FIRST_DX ROW_DX("w1", 17) ROW_DX("w2", 18) SUM_DX)
+            STEP("dx", "map_step") STEP("w0", "row_step") STEP("w1", "row_step")
+            STEP("w2", "row_step")
+            NEXT_LINE
+            : [dx] "+r"(dx), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [n] "=&r"(n),
+              [lines] "+r"(lines)
+            : [d] "r"(d), IN_LINES
+            : S0_7, S8_15, "s16", "s17", "s18", "cc", "memory");
+    } else {
+        __asm volatile(
+            "vldmia %[d], {s16-s19}\n"
+            LINES(FIRST_DX ROW_DX("w1", 17) ROW_DX("w2", 18) ROW_DX("w3", 19) SUM_DX)
+            STEP("dx", "map_step") STEP("w0", "row_step") STEP("w1", "row_step")
+            STEP("w2", "row_step") STEP("w3", "row_step")
+            NEXT_LINE
+            : [dx] "+r"(dx), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3),
+              [n] "=&r"(n), [lines] "+r"(lines)
+            : [d] "r"(d), IN_LINES
+            : S0_7, S8_15, "s16", "s17", "s18", "s19", "cc", "memory");
+    }
+}
+
+static void tp_lines_update_4(float *const rows[4], const float g[4], const float *restrict x,
+    const tp_k_lines_t *q) {
+    float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2], *w3 = rows[3];
+    size_t n, lines = q->lines;
+    __asm volatile(
+        "vldmia %[g], {s24-s27}\n"
+        LINES("vldmia %[x]!, {s0-s7}\n" ROW_UPDATE("w0", 24) ROW_UPDATE("w1", 25)
+            ROW_UPDATE("w2", 26) ROW_UPDATE("w3", 27))
+        STEP("x", "map_step") STEP("w0", "row_step") STEP("w1", "row_step")
+        STEP("w2", "row_step") STEP("w3", "row_step")
+        NEXT_LINE
+        : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3),
+          [n] "=&r"(n), [lines] "+r"(lines)
+        : [g] "r"(g), IN_LINES
+        : S0_7, S8_15, S16_23, "s24", "s25", "s26", "s27", "cc", "memory");
+}
+
+static void tp_lines_update_2(float *const rows[2], const float g[2], const float *restrict x,
+    const tp_k_lines_t *q) {
+    float *w0 = rows[0], *w1 = rows[1];
+    size_t n, lines = q->lines;
+    __asm volatile(
+        "vldmia %[g], {s24-s25}\n"
+        LINES("vldmia %[x]!, {s0-s7}\n" ROW_UPDATE("w0", 24) ROW_UPDATE("w1", 25))
+        STEP("x", "map_step") STEP("w0", "row_step") STEP("w1", "row_step")
+        NEXT_LINE
+        : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [n] "=&r"(n), [lines] "+r"(lines)
+        : [g] "r"(g), IN_LINES
+        : S0_7, S8_15, S16_23, "s24", "s25", "cc", "memory");
+}
+
+static void tp_lines_update_1(float *w0, const float *g, const float *restrict x,
+    const tp_k_lines_t *q) {
+    size_t n, lines = q->lines;
+    __asm volatile(
+        "vldmia %[g], {s24}\n"
+        LINES("vldmia %[x]!, {s0-s7}\n" ROW_UPDATE("w0", 24))
+        STEP("x", "map_step") STEP("w0", "row_step")
+        NEXT_LINE
+        : [x] "+r"(x), [w0] "+r"(w0), [n] "=&r"(n), [lines] "+r"(lines)
+        : [g] "r"(g), IN_LINES
+        : S0_7, S8_15, S16_23, "s24", "cc", "memory");
+}
+
+void tp_k_lines_update_f32(float *const rows[4], const float g[4], size_t kept, const float *x,
+    const tp_k_lines_t *q) {
+    if (kept == 4) {
+        tp_lines_update_4(rows, g, x, q);
+        return;
+    }
+    if (kept >= 2) {
+        tp_lines_update_2(rows, g, x, q);
+    }
+    if ((kept & 1u) != 0) {
+        tp_lines_update_1(rows[kept - 1u], g + (kept - 1u), x, q);
+    }
+}
+
 void tp_k_four_update_f32(float *const rows[4], const float g[4], const float *restrict x,
     size_t n) {
-    float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2], *w3 = rows[3];
-    size_t blocks = n / 8u;
-    if (blocks != 0) {
-        __asm volatile(
-            "vldmia %[g], {s24-s27}\n"
-            "1:\n"
-            "vldmia %[x]!, {s0-s7}\n"
-            ROW_UPDATE("w0", 24)
-            ROW_UPDATE("w1", 25)
-            ROW_UPDATE("w2", 26)
-            ROW_UPDATE("w3", 27)
-            LOOP
-            : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3),
-              [n] "+r"(blocks)
-            : [g] "r"(g)
-            : S0_7, S8_15, S16_23, "s24", "s25", "s26", "s27", "cc", "memory");
+    size_t whole = n & ~(size_t)7u;
+    if (whole != 0) {
+        tp_lines_update_4(rows, g, x, &(tp_k_lines_t){1, whole / 8u, 0, 0});
     }
-    for (size_t i = 0; i < (n & 7u); i++) {
-        w0[i] = w0[i] + g[0] * x[i];
-        w1[i] = w1[i] + g[1] * x[i];
-        w2[i] = w2[i] + g[2] * x[i];
-        w3[i] = w3[i] + g[3] * x[i];
+    for (size_t i = whole; i < n; i++) {
+        for (size_t r = 0; r < 4; r++) {
+            rows[r][i] = rows[r][i] + g[r] * x[i];
+        }
     }
 }
 

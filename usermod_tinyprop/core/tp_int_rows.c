@@ -1,0 +1,670 @@
+// Integer training: forward and backward pass of the rows (see tp_int.c).
+#include <string.h>
+
+#include "tp_int.h"
+
+#if TP_INTEGER
+
+static bool tp_squashes(const tp_layer_t *t) {
+    return t->activation >= TP_SIGMOID;
+}
+
+// --- A row at work ---
+
+typedef struct {
+    tp_model_t *m;
+    tp_layer_t *t;
+    uint32_t l;
+    tp_geometry_t g;
+    bool wide, last, skip;
+    uint32_t bytes;    // of a value of a map, of a weight
+    const uint8_t *x;  // source map
+    uint8_t *out, *w;
+    int32_t *b, *d;
+    const tp_range_t *in;
+    tp_range_t *range; // of the output
+    int32_t slope;     // * 32768
+    uint16_t *columns;
+    uint8_t *gathered;
+    int32_t *spare;
+} tp_int_t;
+
+static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
+    tp_int_t k;
+    tp_layer_t *t = &tp_table(m)[l];
+    k.m = m;
+    k.t = t;
+    k.l = l;
+    k.g = tp_geometry(t, tp_map_shape(m, t->source));
+    k.wide = tp_wide(m);
+    k.bytes = k.wide ? 2u : 1u;
+    k.last = l + 1u == m->n_layers;
+    k.x = (uint8_t *)tp_map(m, t->source);
+    k.out = (uint8_t *)tp_at(m, t->off_act);
+    k.d = t->off_d != 0 ? tp_int_delta(m, l) : NULL;
+    k.w = tp_layer_weights(m, l);
+    k.b = k.w != NULL ? tp_layer_bias(m, l) : NULL;
+    k.in = &tp_model_ranges(m)[t->source];
+    k.range = &tp_model_ranges(m)[l + 1u];
+    k.slope = tp_quantize(t->slope, -15);
+    k.skip = false;
+    if (k.w != NULL && m->zero_skip > 0) {
+        uint32_t n = tp_elements(k.g.in);
+        uint32_t some =
+            k.wide ? tp_ki_count_i16((const void *)k.x, n) : tp_ki_count_i8((const void *)k.x, n);
+        k.skip = (uint64_t)some * 100u <= (uint64_t)n * m->zero_skip;
+    }
+    k.columns = (uint16_t *)(void *)tp_at(m, m->off_scratch);
+    uint32_t at = m->off_scratch + ((m->index * 2u + 3u) & ~3u);
+    k.gathered = (uint8_t *)tp_at(m, at);
+    at += k.g.contiguous ? 0 : (k.g.fan_in * k.bytes + 3u) & ~3u;
+    k.spare = (int32_t *)(void *)tp_at(m, at);
+    return k;
+}
+
+// The part of window q that lies on the map: rows y0..y1, columns x0..x1.
+typedef struct {
+    int32_t y0, y1, x0, x1;
+} tp_inside_t;
+
+static tp_inside_t tp_inside(const tp_k_window_t *q) {
+    tp_inside_t in = {q->y0 > 0 ? q->y0 : 0, q->y0 + q->kh, q->x0 > 0 ? q->x0 : 0, q->x0 + q->kw};
+    in.y1 = in.y1 < q->h ? in.y1 : q->h;
+    in.x1 = in.x1 < q->w ? in.x1 : q->w;
+    return in;
+}
+
+static size_t tp_place(const tp_k_window_t *q, int32_t y, int32_t x) {
+    return ((size_t)y * (size_t)q->w + (size_t)x) * (size_t)q->c + (size_t)q->c0;
+}
+
+// The window at place (y, x) of the output, of one group of channels.
+static tp_k_window_t tp_int_window(const tp_geometry_t *g, int32_t y, int32_t x, uint32_t group) {
+    int32_t n = (int32_t)(g->groups > 1 ? 1u : g->in.c);
+    return (tp_k_window_t){g->in.h, g->in.w, g->in.c, g->kh, g->kw, y * g->sh - g->top,
+        x * g->sw - g->left, (int32_t)group * n, n};
+}
+
+static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
+    if (k->g.contiguous) {
+        return k->x + tp_place(q, q->y0, q->x0) * k->bytes;
+    }
+    size_t n = (size_t)q->n * k->bytes;
+    tp_inside_t in = tp_inside(q);
+    memset(k->gathered, 0, k->g.fan_in * k->bytes);
+    for (int32_t y = in.y0; y < in.y1; y++) {
+        for (int32_t x = in.x0; x < in.x1; x++) {
+            size_t at = (size_t)((y - q->y0) * q->kw + x - q->x0);
+            memcpy(k->gathered + at * n, k->x + tp_place(q, y, x) * k->bytes, n);
+        }
+    }
+    return k->gathered;
+}
+
+// map = map + patch * 2^-s, as far as the patch lies on it.
+static void tp_int_scatter(int32_t *map, const int32_t *patch, const tp_k_window_t *q, int32_t s) {
+    tp_inside_t in = tp_inside(q);
+    for (int32_t y = in.y0; y < in.y1; y++) {
+        for (int32_t x = in.x0; x < in.x1; x++) {
+            const int32_t *from = patch + ((y - q->y0) * q->kw + x - q->x0) * q->n;
+            int32_t *to = map + tp_place(q, y, x);
+            for (int32_t j = 0; j < q->n; j++) {
+                to[j] += tp_shift(from[j], s);
+            }
+        }
+    }
+}
+
+// The columns of a patch that are not zero; NULL where all are taken.
+static const tp_ki_index_t *tp_int_index(const tp_int_t *k, tp_ki_index_t *index,
+    const void *patch) {
+    if (!k->skip) {
+        return NULL;
+    }
+    uint32_t n = k->g.fan_in;
+    index->columns = k->columns;
+    index->total =
+        k->wide ? tp_ki_index_i16(k->columns, patch, n) : tp_ki_index_i8(k->columns, patch, n);
+    return index;
+}
+
+// --- Forward ---
+
+// z * 2^e_z becomes output i of the row. Returns its size before it is rounded, where that counts.
+static int64_t tp_int_finish(const tp_int_t *k, size_t i, int64_t z, int32_t e_z) {
+    uint8_t activation = k->t->activation;
+    if (activation >= TP_SIGMOID) {
+        int32_t t = tp_clip(tp_shift(z, TP_INT_OUT - e_z), 32767), bits = tp_map_bits(k->m);
+        bool tanh = activation == TP_TANH;
+        int32_t s = tp_int_sigmoid(tanh ? tp_clip(t + t, 32767) : t);
+        s = tanh ? s + s - 32768 : s;
+        if (k->last) {
+            ((int32_t *)(void *)k->out)[i] = (s + 4) >> 3;
+        } else {
+            s = (s + (1 << (14 - bits))) >> (15 - bits);
+            tp_store(k->m, k->out, i, tp_clip(s, (1 << bits) - 1));
+        }
+        return 0;
+    }
+    z = activation == TP_RELU && z < 0 ? 0 : z;
+    int32_t v = tp_shift(z, (k->last ? TP_INT_OUT : k->range->e_a) - e_z);
+    v = tp_clip(v, k->last ? 1 << 22 : (1 << tp_map_bits(k->m)) - 1);
+    if (activation == TP_LEAKY_RELU && v < 0) {
+        v = (int32_t)(((int64_t)v * k->slope + 16384) >> 15);
+    }
+    if (k->last) {
+        ((int32_t *)(void *)k->out)[i] = v;
+        return 0;
+    }
+    tp_store(k->m, k->out, i, v);
+    return z < 0 ? -z : z;
+}
+
+static uint32_t tp_int_lost_bits(const tp_int_t *k) {
+    return k->wide ? (uint32_t)tp_bit_length((k->g.fan_in + 63u) / 64u - 1u) : 0;
+}
+
+// One pass over a row with weights at the exponent its map has. Returns whether it has to be done
+// again.
+static bool tp_int_weights_forward(const tp_int_t *k, uint64_t *macs) {
+    const tp_geometry_t *g = &k->g;
+    const tp_layer_t *t = k->t;
+    uint32_t n = g->fan_in, rows = g->filters, lost = tp_int_lost_bits(k);
+    int32_t e = k->range->e_w + k->in->e_a + (int32_t)lost, shift = e - TP_INT_BIAS;
+    int64_t peak = 0;
+    size_t i = 0;
+    *macs = 0;
+    for (int32_t y = 0; y < t->h; y++) {
+        for (int32_t x = 0; x < t->w; x++) {
+            for (uint32_t group = 0; group < g->groups; group++) {
+                tp_k_window_t q = tp_int_window(g, y, x, group);
+                const void *patch = tp_int_patch(k, &q);
+                tp_ki_index_t room;
+                const tp_ki_index_t *index = tp_int_index(k, &room, patch);
+                const uint8_t *w = k->w + (size_t)group * rows * n * k->bytes;
+                int32_t *z = k->spare;
+                if (k->wide) {
+                    tp_ki_matvec_i16(z, (const void *)w, patch, rows, n, lost, index);
+                } else {
+                    tp_ki_matvec_i8(z, (const void *)w, patch, rows, n, index);
+                }
+                *macs += (uint64_t)(index != NULL ? index->total : n) * rows;
+                for (uint32_t o = 0; o < rows; o++, i++) {
+                    int32_t b = k->b[group * rows + o];
+                    int64_t bias = shift > 0
+                        ? tp_shift(b, shift)
+                        : (int64_t)b * ((int64_t)1 << (shift < -31 ? 31 : -shift));
+                    int64_t size = tp_int_finish(k, i, z[o] + bias, e);
+                    peak = size > peak ? size : peak;
+                }
+            }
+        }
+    }
+    return !k->last && !tp_squashes(t) && tp_int_grows(k->m, k->l + 1u, peak, e);
+}
+
+// Pooling, Add, Dropout: z of output i, exponent e.
+typedef struct {
+    int32_t e, shift, keep, limit;
+    const uint8_t *other;
+    int32_t shift_other;
+} tp_int_plain_t;
+
+static tp_int_plain_t tp_int_plain(const tp_int_t *k) {
+    tp_model_t *m = k->m;
+    const tp_layer_t *t = k->t;
+    tp_int_plain_t p = {k->in->e_a, 0, 1, 0, NULL, 0};
+    if (t->kind == TP_LAYER_ADD) {
+        int32_t e = tp_model_ranges(m)[t->other].e_a, apart = p.e - e;
+        p.other = (uint8_t *)tp_map(m, t->other);
+        // The larger exponent's values move up, as far as there is room; then the others down.
+        int32_t up = apart < 0 ? -apart : apart, down = up > 20 ? up - 20 : 0;
+        up = up - down;
+        p.shift = apart > 0 ? -up : down;
+        p.shift_other = apart > 0 ? down : -up;
+        p.e = (apart > 0 ? p.e : e) - up;
+    } else if (t->kind == TP_LAYER_DROPOUT) {
+        float keep = 16384.0f / (1.0f - t->slope) + 0.5f;
+        p.e -= 14;
+        p.keep = m->dropout_key == 0 ? 16384 : keep < 1048576.0f ? (int32_t)keep : 1048576;
+        p.limit = m->dropout_key == 0 ? 0 : (int32_t)(t->slope * 16777216.0f);
+    }
+    return p;
+}
+
+static bool tp_int_dropped(const tp_int_t *k, uint32_t i, int32_t limit) {
+    uint32_t key = k->m->dropout_key + k->l * 0x9e3779b9u + i * 0x85ebca6bu;
+    return limit > 0 && tp_hash(key) >> 8 < (uint32_t)limit;
+}
+
+// z of output i of a row that works value by value.
+static int64_t tp_int_plain_at(const tp_int_t *k, const tp_int_plain_t *p, uint32_t i) {
+    int64_t z = tp_shift(tp_load(k->m, k->x, i), p->shift);
+    if (p->other != NULL) {
+        return z + tp_shift(tp_load(k->m, p->other, i), p->shift_other);
+    }
+    return tp_int_dropped(k, i, p->limit) ? 0 : z * p->keep;
+}
+
+// They may write where they read: first look, then write.
+static void tp_int_plain_forward(const tp_int_t *k) {
+    tp_int_plain_t p = tp_int_plain(k);
+    uint32_t n = tp_row_size(k->t);
+    int64_t peak = 0;
+    for (uint32_t i = 0; i < n && !k->last && !tp_squashes(k->t); i++) {
+        int64_t z = tp_int_plain_at(k, &p, i);
+        z = z >= 0 ? z : k->t->activation == TP_RELU ? 0 : -z;
+        peak = z > peak ? z : peak;
+    }
+    if (!k->last && !tp_squashes(k->t)) {
+        tp_int_grows(k->m, k->l + 1u, peak, p.e);
+        k->range->peak =
+            k->range->peak != 0 ? k->range->peak : (uint32_t)tp_shift(peak, k->range->e_a - p.e);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        tp_int_finish(k, i, tp_int_plain_at(k, &p, i), p.e);
+    }
+}
+
+static bool tp_int_pool_forward(const tp_int_t *k) {
+    const tp_layer_t *t = k->t;
+    bool max = t->kind == TP_LAYER_MAX_POOL;
+    int32_t e = k->in->e_a;
+    int64_t peak = 0;
+    size_t i = 0;
+    if (max) {
+        k->range->e_a = k->in->e_a;
+    }
+    for (int32_t place = 0; place < t->h * t->w; place++) {
+        tp_k_window_t q = tp_int_window(&k->g, place / t->w, place % t->w, 0);
+        tp_inside_t in = tp_inside(&q);
+        uint32_t places = (uint32_t)((in.y1 - in.y0) * (in.x1 - in.x0));
+        int32_t up = 31 - tp_map_bits(k->m) - tp_bit_length(places);
+        up = up < 0 ? 0 : up > 8 ? 8 : up;
+        for (int32_t c = 0; c < t->c; c++, i++) {
+            int32_t most = INT32_MIN, sum = 0;
+            for (int32_t y = in.y0; y < in.y1; y++) {
+                for (int32_t x = in.x0; x < in.x1; x++) {
+                    int32_t v = tp_load(k->m, k->x, tp_place(&q, y, x) + (size_t)c);
+                    most = v > most ? v : most;
+                    sum += v;
+                }
+            }
+            if (max) {
+                if (k->last) {
+                    tp_int_finish(k, i, most, e);
+                } else {
+                    tp_store(k->m, k->out, i, most);
+                }
+                continue;
+            }
+            // Windows at an edge have fewer places; their unit is the same.
+            int64_t z = tp_divide((int64_t)sum * ((int64_t)1 << up), places);
+            z = tp_int_finish(k, i, z * ((int64_t)1 << (8 - up)), e - 8);
+            peak = z > peak ? z : peak;
+        }
+    }
+    return !max && !k->last && tp_int_grows(k->m, k->l + 1u, peak, e - 8);
+}
+
+void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
+    tp_int_t k = tp_int_begin_row(m, l);
+    uint64_t done = 0;
+    if (k.w != NULL) {
+        while (tp_int_weights_forward(&k, &done)) {
+        }
+    } else if (k.t->kind >= TP_LAYER_ADD) {
+        tp_int_plain_forward(&k);
+    } else {
+        while (tp_int_pool_forward(&k)) {
+        }
+    }
+    *macs += done;
+}
+
+// --- Backward ---
+
+static void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
+    const tp_layer_t *t = k->t;
+    size_t n = tp_row_size(t), c = t->c;
+    for (size_t o = 0; o < c; o++) {
+        int64_t sum = 0;
+        for (size_t i = o; i < n; i += c) {
+            sum += k->d[i];
+        }
+        if (sum == 0) {
+            continue;
+        }
+        int32_t s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
+        s = s > 0 ? s : 0;
+        int32_t down = TP_INT_BIAS - (lr.x + k->range->e_d + s);
+        int32_t step = tp_round_at_random(k->m, lr.m * (int32_t)(sum >> s), down);
+        k->b[o] = tp_saturate((int64_t)k->b[o] + step);
+    }
+}
+
+// Keep what the policy wants of d; counts what is left.
+static uint32_t tp_int_select(const tp_int_t *k, float y, float y_after) {
+    tp_layer_t *t = k->t;
+    uint32_t n = tp_row_size(t), c = t->c;
+    bool channels = t->select == TP_SELECT_CHANNELS;
+    tp_choice_t choice = tp_policy_choose(k->m, k->l, channels ? c : n, y, y_after);
+    t->ratio = choice.ratio;
+    if (!channels) {
+        t->k = tp_topk_int(k->d, n, choice.k);
+    } else {
+        int32_t *sums = (int32_t *)(void *)k->gathered;
+        for (uint32_t j = 0; j < c; j++) {
+            int64_t sum = 0;
+            for (uint32_t i = j; i < n; i += c) {
+                sum += k->d[i] < 0 ? -k->d[i] : k->d[i];
+            }
+            sums[j] = tp_saturate(sum);
+        }
+        tp_topk_int(sums, c, choice.k);
+        t->k = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            k->d[i] = sums[i % c] != 0 ? k->d[i] : 0;
+            t->k += k->d[i] != 0;
+        }
+        choice.k = choice.k * (n / c);
+    }
+    t->k_sum += t->k;
+    float kept = choice.k < n && k->m->policy.rescale ? tp_int_sum_abs(k->m, k->l) : 0.0f;
+    if (kept != 0.0f && kept != y) {
+        tp_mant_t factor = tp_mant(y / kept);
+        tp_int_scale(k->d, n, factor.m);
+        k->range->e_d = (int16_t)(k->range->e_d + 15 + factor.x);
+    }
+    return choice.k;
+}
+
+// The d map of row `source` - 1 takes what a row behind it adds in units of 2^e. Returns how far that
+// has to be shifted right; -1: there is no such map. It is cleared for the `first` one.
+static int32_t tp_int_join(tp_model_t *m, uint32_t source, bool first, int32_t e,
+    const int32_t *unless) {
+    if (source == 0 || tp_table(m)[source - 1u].off_d == 0) {
+        return -1;
+    }
+    int32_t *d = tp_int_delta(m, source - 1u);
+    tp_range_t *range = &tp_model_ranges(m)[source];
+    uint32_t n = tp_row_size(&tp_table(m)[source - 1u]);
+    if (first) {
+        if (d != unless) {
+            memset(d, 0, n * sizeof(*d));
+        }
+        range->e_d = (int16_t)e;
+        return 0;
+    }
+    int32_t common = (e > range->e_d ? e : range->e_d) + 2;
+    for (uint32_t i = 0; i < n; i++) {
+        d[i] = tp_shift(d[i], common - range->e_d);
+    }
+    range->e_d = (int16_t)common;
+    return common - e;
+}
+
+// So many rows of weights are handed to a kernel at once.
+#define TP_INT_ROWS 16u
+
+static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t n, int32_t *dx,
+    const tp_ki_index_t *index) {
+    if (k->wide) {
+        tp_ki_rows_dx_i16(dx, rows, n, k->g.fan_in, index);
+    } else {
+        tp_ki_rows_dx_i8(dx, rows, n, k->g.fan_in, index);
+    }
+}
+
+// Old weights give d of the source map.
+static void tp_int_weights_dx(const tp_int_t *k) {
+    tp_model_t *m = k->m;
+    tp_layer_t *t = k->t;
+    const tp_geometry_t *g = &k->g;
+    uint32_t n = g->fan_in;
+    bool first = (t->flags & TP_ROW_FIRST_SOURCE) != 0, direct = g->contiguous && first;
+    bool relu = t->source > 0 && tp_table(m)[t->source - 1u].activation == TP_RELU;
+    uint32_t overlap = (uint32_t)(((g->kh + g->sh - 1) / g->sh) * ((g->kw + g->sw - 1) / g->sw));
+    overlap = t->kind == TP_LAYER_DENSE ? 1u : overlap;
+    int32_t less = tp_bit_length((uint64_t)g->filters * overlap - 1u) - 9;
+    less = less > 0 ? less : 0;
+    int32_t e = k->range->e_d + less + k->range->e_w + (k->wide ? 8 : 0);
+    int32_t shift = tp_int_join(m, t->source, first, e, NULL);
+    int32_t *map = tp_int_delta(m, t->source - 1u);
+    const int32_t *d = k->d;
+    for (int32_t y = 0; y < t->h; y++) {
+        for (int32_t x = 0; x < t->w; x++) {
+            for (uint32_t group = 0; group < g->groups; group++, d += g->filters) {
+                tp_k_window_t q = tp_int_window(g, y, x, group);
+                tp_ki_index_t room;
+                const tp_ki_index_t *index = NULL;
+                int32_t *dx = direct ? map + tp_place(&q, q.y0, q.x0) : k->spare;
+                tp_ki_row_t rows[TP_INT_ROWS];
+                uint32_t full = 0, kept = 0;
+                for (uint32_t o = 0; o < g->filters; o++) {
+                    if (d[o] == 0) {
+                        continue;
+                    }
+                    if (kept == 0) {
+                        // Behind a ReLU the columns with x == 0 are those whose d becomes 0.
+                        index =
+                            k->skip && relu ? tp_int_index(k, &room, tp_int_patch(k, &q)) : NULL;
+                        if (!direct) {
+                            memset(dx, 0, n * sizeof(*dx));
+                        }
+                    }
+                    kept++;
+                    size_t at = (size_t)(group * g->filters + o) * n * k->bytes;
+                    rows[full++] = (tp_ki_row_t){k->w + at, tp_shift(d[o], less), 0, 0};
+                    if (full == TP_INT_ROWS) {
+                        tp_int_rows_dx(k, rows, full, dx, index);
+                        full = 0;
+                    }
+                }
+                tp_int_rows_dx(k, rows, full, dx, index);
+                if (kept > 0 && !direct) {
+                    tp_int_scatter(map, dx, &q, shift);
+                }
+                t->macs += (uint64_t)kept * (index != NULL ? index->total : n);
+            }
+        }
+    }
+}
+
+static void tp_int_rows_update(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t n,
+    const void *x, const tp_ki_index_t *index) {
+    if (k->wide) {
+        tp_ki_rows_update_i16(rows, n, x, k->g.fan_in, index);
+    } else {
+        tp_ki_rows_update_i8(rows, n, x, k->g.fan_in, index);
+    }
+}
+
+// One place: every kept row takes its step.
+static void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
+    tp_model_t *m = k->m;
+    tp_layer_t *t = k->t;
+    uint32_t n = k->g.fan_in, full = 0;
+    int32_t x_ = lr.x + k->range->e_d + k->in->e_a - k->range->e_w;
+    tp_k_window_t q = tp_int_window(&k->g, 0, 0, 0);
+    const void *x = tp_int_patch(k, &q);
+    tp_ki_index_t room;
+    const tp_ki_index_t *index = tp_int_index(k, &room, x);
+    tp_ki_row_t rows[TP_INT_ROWS];
+    for (uint32_t o = 0; o < t->rows; o++) {
+        if (k->d[o] == 0) {
+            continue;
+        }
+        t->macs += index != NULL ? index->total : n;
+        int32_t p = lr.m * k->d[o], s = 16;
+        if (!k->wide) {
+            // 7 bits of gain.
+            s = 7 - tp_bit_length((uint64_t)(p < 0 ? -p : p)) - x_;
+            s = s < 8 ? 8 : s > 14 ? 14 : s;
+        }
+        int32_t g = tp_round_at_random(m, p, -(x_ + s));
+        g = tp_clip(g, k->wide ? (1 << 20) - 1 : 127);
+        if (g == 0) {
+            continue;
+        }
+        uint32_t noise = tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u);
+        rows[full++] = (tp_ki_row_t){k->w + (size_t)o * n * k->bytes, g, noise, (uint32_t)s};
+        if (full == TP_INT_ROWS) {
+            tp_int_rows_update(k, rows, full, x, index);
+            full = 0;
+        }
+    }
+    tp_int_rows_update(k, rows, full, x, index);
+}
+
+// Many places: the whole gradient of a filter first, then one step.
+static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
+    tp_model_t *m = k->m;
+    tp_layer_t *t = k->t;
+    const tp_geometry_t *g = &k->g;
+    uint32_t n = g->fan_in, places = (uint32_t)t->h * t->w;
+    int32_t *sum = k->spare;
+    int16_t *x = (int16_t *)(void *)(sum + n);
+    int32_t less = tp_map_bits(m) + 15 + tp_bit_length(places - 1u) - 31;
+    less = less > 0 ? less : 0;
+    for (uint32_t o = 0; o < t->rows; o++) {
+        bool touched = false;
+        for (uint32_t place = 0; place < places; place++) {
+            int32_t d = k->d[(size_t)place * t->c + o];
+            if (d == 0) {
+                continue;
+            }
+            if (!touched) {
+                memset(sum, 0, n * sizeof(*sum));
+            }
+            touched = true;
+            tp_k_window_t q =
+                tp_int_window(g, (int32_t)(place / t->w), (int32_t)(place % t->w), o / g->filters);
+            const void *patch = tp_int_patch(k, &q);
+            if (k->wide) {
+                tp_ki_axpy_i16(sum, tp_shift(d, less), patch, n);
+            } else {
+                tp_ki_axpy_i8(sum, tp_shift(d, less), patch, n);
+            }
+            t->macs += n;
+        }
+        if (!touched) {
+            continue;
+        }
+        int32_t up = tp_int_normalise(sum, n, 0);
+        bool any = false;
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = (int16_t)sum[i];
+            any = any || x[i] != 0;
+        }
+        int32_t x_ = lr.x + k->range->e_d + less + k->in->e_a + up - k->range->e_w;
+        int32_t s = -x_ < 5 ? 5 : -x_ > 29 ? 29 : -x_;
+        int32_t gain = any ? tp_clip(tp_round_at_random(m, lr.m, -(x_ + s)), 32767) : 0;
+        if (gain == 0) {
+            continue;
+        }
+        uint32_t noise = tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u);
+        tp_ki_row_t row = {k->w + (size_t)o * n * k->bytes, gain, noise, (uint32_t)s};
+        if (k->wide) {
+            tp_ki_row_update_wide_i16(&row, x, n);
+        } else {
+            tp_ki_row_update_wide_i8(&row, x, n);
+        }
+    }
+}
+
+// Pooling, Add, Dropout pass d on.
+static void tp_int_pass_on(const tp_int_t *k) {
+    tp_model_t *m = k->m;
+    tp_layer_t *t = k->t;
+    bool mean = t->kind == TP_LAYER_AVERAGE_POOL, first = (t->flags & TP_ROW_FIRST_SOURCE) != 0;
+    if (t->kind == TP_LAYER_ADD) {
+        bool first_other = (t->flags & TP_ROW_FIRST_OTHER) != 0;
+        int32_t s = tp_int_join(m, t->other, first_other, k->range->e_d, k->d);
+        for (uint32_t i = 0; i < tp_row_size(t) && s >= 0; i++) {
+            int32_t *to = tp_int_delta(m, t->other - 1u);
+            to[i] = to == k->d ? k->d[i] : to[i] + tp_shift(k->d[i], s);
+        }
+    }
+    int32_t s = tp_int_join(m, t->source, first, k->range->e_d - (mean ? 8 : 0), k->d);
+    if (s < 0) {
+        return;
+    }
+    int32_t *to = tp_int_delta(m, t->source - 1u);
+    if (t->kind >= TP_LAYER_ADD) {
+        tp_int_plain_t p = tp_int_plain(k);
+        for (uint32_t i = 0; i < tp_row_size(t); i++) {
+            int32_t v = k->d[i];
+            if (t->kind == TP_LAYER_DROPOUT) {
+                int32_t keep = p.keep < 32767 ? p.keep : 32767;
+                v = tp_int_dropped(k, i, p.limit) ? 0 : (v * keep + 8192) >> 14;
+            }
+            to[i] = to == k->d ? v : to[i] + tp_shift(v, s);
+        }
+        return;
+    }
+    const int32_t *d = k->d;
+    for (int32_t place = 0; place < t->h * t->w; place++) {
+        tp_k_window_t q = tp_int_window(&k->g, place / t->w, place % t->w, 0);
+        tp_inside_t in = tp_inside(&q);
+        uint32_t places = (uint32_t)((in.y1 - in.y0) * (in.x1 - in.x0));
+        for (int32_t c = 0; c < t->c; c++, d++) {
+            int32_t share = tp_shift(mean ? tp_divide((int64_t)*d * 256, places) : *d, s);
+            size_t first_at = tp_place(&q, in.y0, in.x0) + (size_t)c;
+            for (int32_t y = in.y0; y < in.y1; y++) {
+                for (int32_t x = in.x0; x < in.x1; x++) {
+                    size_t at = tp_place(&q, y, x) + (size_t)c;
+                    bool more = tp_load(m, k->x, at) > tp_load(m, k->x, first_at);
+                    first_at = more ? at : first_at;
+                    to[at] += mean ? share : 0;
+                }
+            }
+            to[first_at] += mean ? 0 : share;
+        }
+    }
+}
+
+// d of map r is complete.
+static void tp_int_complete(tp_model_t *m, uint32_t r) {
+    const tp_layer_t *s = &tp_table(m)[r - 1u];
+    tp_range_t *range = &tp_model_ranges(m)[r];
+    range->e_d = (int16_t)tp_int_derive(m, s, tp_int_delta(m, r - 1u), tp_at(m, s->off_act),
+        tp_row_size(s), range->e_d, false);
+}
+
+void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp_trace_t *trace) {
+    tp_int_t k = tp_int_begin_row(m, l);
+    tp_layer_t *t = k.t;
+    bool passes_on = t->source > 0 && tp_table(m)[t->source - 1u].off_d != 0;
+    if (k.w != NULL) {
+        tp_mant_t lr = tp_mant(m->opt.lr);
+        if (t->trainable != TP_TRAIN_NONE) {
+            tp_int_bias_step(&k, lr);
+        }
+        uint32_t wanted = tp_int_select(&k, y, y_after);
+        uint32_t passes = (t->rows > 0 ? 1u : 0u) + (passes_on ? 1u : 0u);
+        m->policy_macs += (uint64_t)wanted * k.g.fan_in * passes;
+        tp_mark(trace, l, TP_PASS_SELECT);
+        if (passes_on) {
+            tp_int_weights_dx(&k);
+            tp_mark(trace, l, TP_PASS_DX);
+        }
+        if (t->rows > 0 && t->h == 1 && t->w == 1 && k.g.groups == 1) {
+            tp_int_dense_update(&k, lr);
+        } else if (t->rows > 0) {
+            tp_int_filters_update(&k, lr);
+        }
+        tp_mark(trace, l, TP_PASS_UPDATE);
+    } else {
+        tp_int_pass_on(&k);
+    }
+    if (passes_on && (t->flags & TP_ROW_LAST_SOURCE) != 0) {
+        tp_int_complete(m, t->source);
+    }
+    if (t->kind == TP_LAYER_ADD && t->other > 0 && tp_table(m)[t->other - 1u].off_d != 0 &&
+        (t->flags & TP_ROW_LAST_OTHER) != 0) {
+        tp_int_complete(m, t->other);
+    }
+    tp_mark(trace, l, TP_PASS_DX);
+}
+#endif
