@@ -382,7 +382,7 @@ class IntegerNetwork(Network):
         last.range.e_d = OUT_EXPONENT
         delta, more = scaled(self._derived(last, e, o, -OUT_EXPONENT), TWO / n)
         last.range.e_d += more
-        return lane_sum(unit * unit) / n, self._settled(last, delta)
+        return lane_sum(unit * unit) / n, delta
 
     # --- Backward ---
 
@@ -405,17 +405,8 @@ class IntegerNetwork(Network):
         layer.range.e_d += s
         return clipped(sh(d, s), D_LIMIT)
 
-    @staticmethod
-    def _settled(layer, d):
-        """The exponent of d stays where a byte holds it."""
-        record = layer.range
-        e = min(max(record.e_d, E_D_MIN), E_D_MAX)
-        d = d if e == record.e_d else clipped(sh(d, e - record.e_d), D_LIMIT)
-        record.e_d = e
-        return d
-
     def _derived(self, layer, d, a, unit):
-        """d * f'(a), normalised; 2^unit of a is 1."""
+        """d * f'(a), normalised, its exponent in range; 2^unit of a is 1."""
         kind = layer.spec.activation
         if kind == "relu":
             d = np.where(a > 0, d, 0)
@@ -426,6 +417,10 @@ class IntegerNetwork(Network):
             f = sh(a * (2**unit - a) if kind == "sigmoid" else a * a, 2 * unit - 15)
             f = f if kind == "sigmoid" else 32768 - f
             d = int32(d * f + 2**14) >> 15
+        record = layer.range
+        e = min(max(record.e_d, E_D_MIN), E_D_MAX)
+        d = d if e == record.e_d else clipped(sh(d, e - record.e_d), D_LIMIT)
+        record.e_d = e
         return d
 
     def _backward(self, acts, delta, key):
@@ -438,7 +433,6 @@ class IntegerNetwork(Network):
             delta = self.sums.pop(i + 1)
             if i + 1 < len(self.layers):
                 delta = self._derived(layer, delta, acts[i + 1], self.type.bits)
-                delta = self._settled(layer, delta)
             layer.delta = delta
             whole = np.arange(layer.n)
             if layer.spec.kind == "add":
