@@ -69,6 +69,7 @@ MAX_UNITS, MAX_LAYERS, BACKOFF_MAX, BLOCK_ALIGN = 65535, 32, 31, 8
 FROM_INPUT = 255
 MAGIC = 0x32425054
 FILE_HEAD = 20
+VALUES = {"f32": np.dtype(np.float32), "i8": np.dtype(np.int8), "i16": np.dtype(np.int16)}
 DTYPES = {"float32": "f", "int32": "i", "int16": "h", "int8": "b", "uint8": "B"}
 
 u8, u16, u32, u64, i32, f32 = c.c_uint8, c.c_uint16, c.c_uint32, c.c_uint64, c.c_int32, c.c_float
@@ -339,7 +340,7 @@ def c_spec(spec):
         offset=(f32 * len(spec.offset))(*spec.offset),
         opt=c_optimizer(spec.opt),
         policy=c_policy(spec.policy),
-        dtype=ord(getattr(spec, "dtype", "f")),
+        dtype=ord(VALUES[spec.dtype].char),
     )
 
 
@@ -425,6 +426,34 @@ class CoreModel:
             self.core.tp_model_external, self.address, parameters.ctypes.data, parameters.nbytes
         )
 
+    @property
+    def is_integer(self):
+        return self.head.dtype != 0
+
+    @property
+    def values(self):
+        """Of weights and maps."""
+        return np.dtype(chr(self.head.dtype)) if self.is_integer else np.dtype(np.float32)
+
+    @property
+    def wide(self):
+        """Of biases and d."""
+        return np.dtype(np.int32 if self.is_integer else np.float32)
+
+    @property
+    def ranges(self):
+        return self.core.tp_model_ranges(self.address)[: self.head.n_layers + 1]
+
+    def get_weights(self, i):
+        layer = self.layer(i)
+        w = np.empty((layer.c, self.fan_in(i)), np.float32)
+        b = np.empty(layer.c, np.float32)
+        answer = self.core.tp_get_weights(self.address, i, w.ctypes.data, b.ctypes.data)
+        return answer, w, b
+
+    def set_weights(self, i, w, b):
+        return self.core.tp_set_weights(self.address, i, w.ctypes.data, b.ctypes.data)
+
     def fan_in(self, i):
         return self.core.tp_layer_fan_in(self.address, i)
 
@@ -434,7 +463,8 @@ class CoreModel:
         layer = self.layer(i)
         shape = (layer.c if offset == "off_w" else layer.rows, self.fan_in(i))
         start = getattr(layer, offset)
-        return self.array(start, shape), self.array(start + 4 * shape[0] * shape[1], layer.c)
+        w = self.array(start, shape, self.values)
+        return w, self.array(start + (w.nbytes + 3) // 4 * 4, layer.c, self.wide)
 
     def row_flags(self, i):
         layer = self.layer(i)
@@ -446,10 +476,13 @@ class CoreModel:
         return layer.h * layer.w * layer.c
 
     def output(self, i=-1):
-        return self.array(self.layers[i].off_act, self.size(i))
+        """After predict; that of the last row is float32 in any model."""
+        is_last = i in (-1, self.head.n_layers - 1)
+        kind = np.float32 if is_last else self.values
+        return self.array(self.layers[i].off_act, self.size(i), kind)
 
     def delta(self, i=-1):
-        return self.array(self.layers[i].off_d, self.size(i))
+        return self.array(self.layers[i].off_d, self.size(i), self.wide)
 
     def predict(self, x):
         out = np.empty(self.size(-1), np.float32)

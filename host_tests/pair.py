@@ -2,6 +2,7 @@
 
 import core_api
 import numpy as np
+from oracle.integer import IntegerNetwork
 from oracle.network import Network
 
 
@@ -13,6 +14,10 @@ def bits(values):
 
 
 def assert_same_bits(got, expected, what=""):
+    if np.asarray(got).dtype.kind == "i":
+        if not np.array_equal(got, expected):
+            np.testing.assert_array_equal(got, expected, what)
+        return
     if not np.array_equal(bits(got), bits(expected)):  # numpy.testing takes its time
         np.testing.assert_array_equal(got, expected, what)
         np.testing.assert_array_equal(bits(got), bits(expected), what)
@@ -45,7 +50,7 @@ def assert_same_layer(model, i, state, batch):
 class Pair:
     def __init__(self, core, spec):
         self.model = core_api.CoreModel(core, spec)
-        self.net = Network(spec)
+        self.net = (Network if spec.dtype == "f32" else IntegerNetwork)(spec)
 
     def train(self, x, y):
         """One step of both; whether it trained, or None where the loss was not finite."""
@@ -78,6 +83,8 @@ class Pair:
             expected = np.zeros_like(state.delta)
             expected[state.rows] = state.kept
             assert np.array_equal(self.model.delta(i), expected), f"layer {i}: delta"
+            if self.model.is_integer:
+                assert self.model.ranges[i + 1].e_d == state.range.e_d, f"layer {i}: e_d"
 
     def assert_same(self):
         """Everything a checkpoint holds."""
@@ -91,6 +98,14 @@ class Pair:
             if not state.is_weighted:
                 continue
             assert_same_layer(self.model, i, state, net.spec.batch)
+        if self.model.is_integer:
+            self.assert_same_ranges()
+
+    def assert_same_ranges(self):
+        records = zip(self.model.ranges, self.net.ranges, strict=True)
+        for r, (got, expected) in enumerate(records):
+            for name in ("e_a", "e_w", "peak"):
+                assert getattr(got, name) == getattr(expected, name), f"map {r}: {name}"
 
     def run(self, samples):
         """Train on (x, y) pairs, then compare all; stops where the loss is no longer finite."""

@@ -83,7 +83,11 @@ class Windows:
         self.index = np.swapaxes(index, 1, 2) if alone else index.reshape(len(index), 1, -1)
 
     def patches(self, x):
-        return np.append(x, F32(0))[self.index]
+        return np.append(x, x.dtype.type(0))[self.index]
+
+    def by_channel(self, channels):
+        """index as (places, values of a window, channels), for pooling."""
+        return self.index.reshape(len(self.index), -1, channels)
 
 
 class LayerState:
@@ -118,18 +122,26 @@ class LayerState:
         self.ratio = F32(0)
         self.reset_counters()
 
-    def _draw(self, rng):
-        shape = self.out[2], self.fan_in
-        init = self.spec.init
-        if init == "auto":
-            init = "he" if self.spec.activation in ("relu", "leaky_relu") else "glorot"
-        if init in ("zeros", "ones"):
-            return np.full(shape, init == "ones", F32)
+    @property
+    def init(self):
+        if self.spec.init == "auto":
+            return "he" if self.spec.activation in ("relu", "leaky_relu") else "glorot"
+        return self.spec.init
+
+    def limit(self):
+        """No weight that is drawn is larger."""
+        if self.init in ("zeros", "ones"):
+            return ONE
         dense = self.spec.kind == "dense"
         fan_out = self.filters * (1 if dense else prod(self.windows.kernel))
-        limit = sqrt(F32(6) / F32(self.fan_in + (0 if init == "he" else fan_out)))
+        return sqrt(F32(6) / F32(self.fan_in + (0 if self.init == "he" else fan_out)))
+
+    def _draw(self, rng):
+        shape = self.out[2], self.fan_in
+        if self.init in ("zeros", "ones"):
+            return np.full(shape, self.init == "ones", F32)
         u = f32([rng.uniform() for _ in range(prod(shape))])
-        return ((u + u - ONE) * limit).reshape(shape)
+        return ((u + u - ONE) * self.limit()).reshape(shape)
 
     def reset_counters(self):
         self.k_sum = 0
@@ -141,7 +153,7 @@ class LayerState:
 
     def kept_map(self):
         """What is kept of delta, as (places, groups, filters)."""
-        d = np.zeros(self.n, F32)
+        d = np.zeros(self.n, self.kept.dtype)
         d[self.rows] = self.kept
         return d.reshape(self.places, self.groups, self.filters)
 
@@ -201,15 +213,20 @@ class Network:
         return np.full(patches.shape[:2], layer.fan_in)
 
     @staticmethod
-    def dropped(layer, place, x, key):
+    def falls(layer, place, key):
+        """Which values of a map dropout sets to 0; none without a key."""
+        if key == 0:
+            return np.zeros(layer.n, bool)
+        draws = [
+            hash32(key + place * GOLDEN + i * 0x85EBCA6B & MASK32) >> 8 for i in range(layer.n)
+        ]
+        return np.array(draws) < int(F32(layer.spec.slope) * F32(2**24))
+
+    def dropped(self, layer, place, x, key):
         if key == 0:
             return x
-        draws = [
-            hash32(key + place * GOLDEN + i * 0x85EBCA6B & MASK32) >> 8 for i in range(len(x))
-        ]
-        rate = F32(layer.spec.slope)
-        falls = np.array(draws) < int(rate * F32(2**24))
-        return np.where(falls, F32(0), x * (ONE / (ONE - rate)))
+        keep = ONE / (ONE - F32(layer.spec.slope))
+        return np.where(self.falls(layer, place, key), F32(0), x * keep)
 
     def row_forward(self, layer, place, acts, key):
         x, kind = acts[layer.source], layer.spec.kind
@@ -222,7 +239,7 @@ class Network:
             return activate(x + acts[layer.other], layer.spec.activation, layer.spec.slope)
         if kind == "dropout":
             return self.dropped(layer, place, x, key)
-        index = layer.windows.index.reshape(len(layer.windows.index), -1, layer.out[2])
+        index = layer.windows.by_channel(layer.out[2])
         values = np.append(x, F32(0))[index]
         if kind == "max_pool":
             return np.where(index < 0, F32(-np.inf), values).max(axis=1).ravel()
@@ -349,7 +366,7 @@ class Network:
         """d of the source map, added to what is there, place by place."""
         channels = layer.out[2]
         dx = start.copy()
-        index = layer.windows.index.reshape(len(layer.windows.index), -1, channels)
+        index = layer.windows.by_channel(channels)
         for at, values in zip(index, delta.reshape(-1, channels), strict=True):
             for c in np.flatnonzero(values):
                 inside = at[:, c][at[:, c] >= 0]
@@ -390,15 +407,22 @@ class Network:
         if by_channel:
             grid = layer.delta.reshape(places, channels)
             masked = np.zeros_like(grid)
-            best = rows_kept(running_sum(np.abs(grid)), asked)
+            best = rows_kept(self.channel_sums(np.abs(grid)), asked)
             masked[:, best] = grid[:, best]
             layer.rows = np.flatnonzero(masked)
             asked *= places
         else:
             layer.rows = rows_kept(layer.delta, asked)
         layer.k_sum += layer.k
-        layer.kept = policies.kept_errors(self.policy, layer.delta, layer.rows, asked)
+        layer.kept = self.kept_errors(layer, asked)
         return asked, y
+
+    @staticmethod
+    def channel_sums(grid):
+        return running_sum(grid)
+
+    def kept_errors(self, layer, asked):
+        return policies.kept_errors(self.policy, layer.delta, layer.rows, asked)
 
     def _learn(self, layer, x):
         if layer.trained_rows:
@@ -438,12 +462,16 @@ class Network:
             rest[layer.trained_rows :] = False
             stepper.gradient(layer.w, rest, np.zeros_like(layer.w.values[rest]))
 
+    def _skips_in_update(self, layer):
+        return self.spec.batch > 1 or (
+            self.stepper.is_plain and self.stepper.opt.weight_decay == 0
+        )
+
     def _count(self, layer, x, asked, passes_on):
-        plain = self.stepper.is_plain and self.stepper.opt.weight_decay == 0
         full = self.columns_used(layer, x, skips=False)
         used = self.columns_used(layer, x)
         below = self.layers[layer.source - 1].spec if layer.source else None
-        direct = plain or self.spec.batch > 1
+        direct = self._skips_in_update(layer)
         for p, g, f in np.argwhere(layer.kept_map()):
             if g * layer.filters + f < layer.trained_rows:
                 layer.macs += int((used if direct else full)[p, g])

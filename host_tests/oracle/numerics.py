@@ -112,7 +112,9 @@ def softmax(z):
 
 def rows_kept(d, k):
     """Indices, rising, of the k largest |d|: lowest index first among equals, never a zero."""
-    keys = np.abs(f32(d)).view(np.int32).astype(np.int64)
+    keys = np.abs(d).astype(np.int64)
+    if d.dtype == F32:
+        keys = np.abs(d).view(np.int32).astype(np.int64)
     order = np.argsort(-keys, kind="stable")[:k]
     return np.sort(order[keys[order] != 0])
 

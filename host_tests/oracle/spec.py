@@ -9,6 +9,7 @@ INITS = ("auto", "he", "glorot", "zeros", "ones")
 TRAINABLE = ("none", "bias", "all")
 OPTIMIZERS = ("sgd", "adam")
 ROWS = ("lazy", "exact")
+DTYPES = ("f32", "i8", "i16")
 POLICIES = ("full", "topk", "tinyprop", "tinypropv2")
 
 
@@ -87,6 +88,7 @@ class Spec:
     zero_skip: int = 75
     external: tuple = ()  # rows whose parameters lie outside the block
     recompute: tuple = ()  # rows whose output is computed again in the backward pass
+    dtype: str = "f32"
 
     @property
     def shape(self):

@@ -133,6 +133,7 @@ bool tp_int_grows(tp_model_t *m, uint32_t r, int64_t p, int32_t e_p) {
     while (e < TP_INT_MOST && tp_shift(p, e - e_p) > limit) {
         e++;
     }
+    e = e < TP_INT_MOST ? e : TP_INT_MOST;
     bool other = e != range->e_a;
     range->e_a = (int8_t)e;
     range->peak = other ? 0 : (uint32_t)limit;
@@ -155,13 +156,18 @@ void tp_int_shrink_ranges(tp_model_t *m, bool forget) {
 
 // --- Parameters ---
 
+// An exponent of weights or of d, as far as it may go.
+static int32_t tp_exponent(int32_t e) {
+    return e < TP_INT_FINEST ? TP_INT_FINEST : e > TP_INT_COARSEST ? TP_INT_COARSEST : e;
+}
+
 // The smallest exponent at which `limit` takes no more than three quarters of the range.
 static int8_t tp_weight_exponent(const tp_model_t *m, float limit) {
     tp_mant_t s = tp_split(limit > 0.0f ? limit : 1.0f);
     for (int64_t room = tp_is_i16(m) ? 12288 : 96; room < s.m; room <<= 1) {
         s.x++;
     }
-    return (int8_t)tp_clip(s.x, 100);
+    return (int8_t)tp_exponent(s.x);
 }
 
 void tp_int_begin(tp_model_t *m) {
@@ -176,7 +182,7 @@ bool tp_int_check(tp_model_t *m) {
     int32_t most = (1 << tp_map_bits(m)) - 1;
     for (uint32_t r = 0; r <= m->n_layers; r++) {
         const tp_range_t *q = &ranges[r];
-        if (q->e_w < -100 || q->e_a < TP_INT_LEAST || q->e_a > TP_INT_MOST ||
+        if (q->e_w != tp_exponent(q->e_w) || q->e_a < TP_INT_LEAST || q->e_a > TP_INT_MOST ||
             q->peak > (uint32_t)most) {
             return false;
         }
@@ -217,7 +223,7 @@ static void tp_grow_weights(tp_model_t *m) {
         while (i < n && tp_clip(tp_load(m, w, i), most - 1) == tp_load(m, w, i)) {
             i++;
         }
-        if (i == n) {
+        if (i == n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
         uint32_t draw = 0;
@@ -437,7 +443,11 @@ int32_t tp_int_derive(const tp_model_t *m, const tp_layer_t *t, int32_t *d, cons
         }
         d[i] = factor == 32768 ? d[i] : (d[i] * factor + 16384) >> 15;
     }
-    return e;
+    int32_t to = tp_exponent(e);
+    for (uint32_t i = 0; i < n && to != e; i++) {
+        d[i] = tp_clip(tp_shift(d[i], to - e), 32767);
+    }
+    return to;
 }
 
 void tp_int_output_delta(tp_model_t *m, const tp_target_t *y) {

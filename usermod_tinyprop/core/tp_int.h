@@ -10,6 +10,9 @@
 // Exponents of maps lie between these; a value that is still too large is clipped.
 #define TP_INT_LEAST (-30)
 #define TP_INT_MOST 100
+// Those of weights and of d.
+#define TP_INT_FINEST (-60)
+#define TP_INT_COARSEST 20
 
 // Significant bits of v.
 int32_t tp_bit_length(uint64_t v);

@@ -257,9 +257,8 @@ static void tp_int_plain_forward(const tp_int_t *k) {
         peak = z > peak ? z : peak;
     }
     if (!k->last && !tp_squashes(k->t)) {
-        tp_int_grows(k->m, k->l + 1u, peak, p.e);
-        k->range->peak =
-            k->range->peak != 0 ? k->range->peak : (uint32_t)tp_shift(peak, k->range->e_a - p.e);
+        while (tp_int_grows(k->m, k->l + 1u, peak, p.e)) {
+        }
     }
     for (uint32_t i = 0; i < n; i++) {
         tp_int_finish(k, i, tp_int_plain_at(k, &p, i), p.e);
@@ -426,7 +425,7 @@ static void tp_int_weights_dx(const tp_int_t *k) {
     bool relu = t->source > 0 && tp_table(m)[t->source - 1u].activation == TP_RELU;
     uint32_t overlap = (uint32_t)(((g->kh + g->sh - 1) / g->sh) * ((g->kw + g->sw - 1) / g->sw));
     overlap = t->kind == TP_LAYER_DENSE ? 1u : overlap;
-    int32_t less = tp_bit_length((uint64_t)g->filters * overlap - 1u) - 9;
+    int32_t less = tp_bit_length((uint64_t)g->filters * overlap) - 9;
     less = less > 0 ? less : 0;
     int32_t e = k->range->e_d + less + k->range->e_w + (k->wide ? 8 : 0);
     int32_t shift = tp_int_join(m, t->source, first, e, NULL);
@@ -596,8 +595,8 @@ static void tp_int_pass_on(const tp_int_t *k) {
         for (uint32_t i = 0; i < tp_row_size(t); i++) {
             int32_t v = k->d[i];
             if (t->kind == TP_LAYER_DROPOUT) {
-                int32_t keep = p.keep < 32767 ? p.keep : 32767;
-                v = tp_int_dropped(k, i, p.limit) ? 0 : (v * keep + 8192) >> 14;
+                int64_t kept = ((int64_t)v * p.keep + 8192) >> 14;
+                v = tp_int_dropped(k, i, p.limit) ? 0 : (int32_t)kept;
             }
             to[i] = to == k->d ? v : to[i] + tp_shift(v, s);
         }
