@@ -163,13 +163,30 @@ class Experiment:
             fail(f"{self.name}: seeds is {seeds!r}, expected: a number, or a list of seeds")
 
     def set_policies(self, table):
-        """{label: (class, settings)}; the label is the class where none is given."""
-        self.policies = {}
+        """{label: (class, settings)}; the label is the class where none is given. trainable:
+        {label: what each layer with weights trains}, where a policy says so."""
+        self.policies, self.trainable = {}, {}
         for label, settings in table.items():
             if not isinstance(settings, dict):
                 fail(f"{self.name}: policy {label!r} is {settings!r}, expected: a table")
             settings = dict(settings)
+            if "trainable" in settings:
+                self.trainable[label] = self._trainable(label, settings.pop("trainable"))
             self.policies[label] = (settings.pop("policy", label), settings)
+
+    def _trainable(self, label, parts):
+        if self.finetune is None:
+            fail(f"{self.name}: trainable of policy {label!r} is for a fine-tuning")
+        for part in parts if isinstance(parts, list) else [parts]:
+            # True and False are integers too.
+            if not (part == "bias" or (isinstance(part, int) and part >= 0)):
+                fail(
+                    f"{self.name}: trainable of policy {label!r} has {part!r}, "
+                    'allowed: true, false, "bias", a number of filters'
+                )
+        if not isinstance(parts, list):
+            fail(f"{self.name}: trainable of policy {label!r} is {parts!r}, expected: list")
+        return parts
 
     def rates(self, table):
         """The learning rate of each epoch."""
