@@ -228,7 +228,7 @@ def test_an_interrupted_run_goes_on_where_it_was(mpy, small, tmp_path):
 def test_validation_does_not_look_at_the_test_part(small, unix):
     path = small("[policies]\nFull = {}", wrong_test=True)
     assert outcomes(path, unix)[0].row("Full")["accuracy"] == 0
-    assert outcomes(path, unix, validation=True)[0].row("Full")["accuracy"] == 100
+    assert outcomes(path, unix, validation=7)[0].row("Full")["accuracy"] == 100
 
 
 def test_a_validation_by_subject_keeps_subjects_whole(small, unix, tmp_path):
@@ -239,6 +239,7 @@ def test_a_validation_by_subject_keeps_subjects_whole(small, unix, tmp_path):
     train, held_out = parts._held_out(arrays, e.split)
     assert set(who[train]) | set(who[held_out]) == set(range(10))
     assert not set(who[train]) & set(who[held_out]) and len(set(who[held_out])) == 2
+    assert set(who[parts._held_out(arrays, e.split, 8)[1]]) != set(who[held_out])
 
 
 FINETUNE = """

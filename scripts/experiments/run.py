@@ -210,7 +210,12 @@ def parse(arguments):
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--lr", nargs="+", type=float, help="try these learning rates")
     parser.add_argument(
-        "--validation", action="store_true", help="test on a fifth of the training part instead"
+        "--validation",
+        type=int,
+        nargs="?",
+        const=7,
+        metavar="SEED",
+        help="test on a fifth of the training part instead, drawn by this seed",
     )
     parser.add_argument("--train-samples", type=int, help="at most so many to train with")
     parser.add_argument("--test-samples", type=int)
@@ -226,7 +231,7 @@ def parse(arguments):
 def train(arguments):
     """Run what the command line says; (collection, outcomes), without outcomes for --plan."""
     a = parse(arguments)
-    for name in ("workers", "seeds", "epochs", "train_samples", "test_samples"):
+    for name in ("workers", "seeds", "epochs", "validation", "train_samples", "test_samples"):
         value = getattr(a, name)
         if value is not None and value < 1:
             fail(f"--{name.replace('_', '-')} is {value}, allowed 1 and more")
