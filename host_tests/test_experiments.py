@@ -336,7 +336,9 @@ def test_every_experiment_of_the_project_is_sound():
         collection = experiment.Collection([path.stem])
         assert collection.experiments
         names = {e.name for e in collection.experiments}
-        assert set(collection.mean or []) <= names
+        mean = collection.mean or []
+        for one in mean.values() if isinstance(mean, dict) else [mean]:
+            assert set(one) <= names
 
 
 # --- Bad input ---
@@ -612,3 +614,19 @@ def test_means_are_over_the_seeds_and_their_deviation_between_seeds():
     ]
     row = outcome.row("Full")
     assert row["accuracy"] == 91 and row["std"] == pytest.approx(statistics.stdev([92, 90]))
+
+
+def test_a_table_may_end_in_several_means_and_say_how_to_make_its_rows():
+    result = {**dict.fromkeys(report.METRICS, 0.5), "block_bytes": 1, "layers": []}
+    outcomes = []
+    for name, accuracy in (("a", 90), ("b", 80), ("c", 40)):
+        outcome = report.Outcome(name, name.upper(), "net", "accuracy", "unix")
+        job = runner.Job("", {}, {}, result={**result, "accuracy": accuracy}, points=[])
+        outcome.policies["Full"] = [(1, "", job)]
+        outcomes.append(outcome)
+    chosen = {"the good": ["a", "b"], "all": ["a", "b", "c"]}
+    rows = {row[0]: row[2] for row in report.table_rows(outcomes, chosen)}
+    assert rows["mean of 2: the good"] == "85.00" and rows["mean of 3: all"] == "70.00"
+    assert not [key for key in rows if key.startswith("mean of") and ":" not in key]
+    commands = report.commands(outcomes)
+    assert "| A, net | `make experiments SET=a` |" in commands

@@ -47,8 +47,8 @@ KEYS = {
     "training": TRAINING,
     "finetune": TRAINING,
     "collection": {
-        **{"title": str, "intro": str, "experiments": list, "mean": list, "seeds": (int, list)},
-        **{"policies": dict, "rows": ("all", "means")},
+        **{"title": str, "intro": str, "experiments": list, "seeds": (int, list)},
+        **{"policies": dict, "mean": (list, dict), "rows": ("all", "means"), "commands": bool},
     },
 }
 
@@ -212,8 +212,9 @@ class Collection:
     """Experiments that make one table: a file with `experiments`, or those named one by one."""
 
     def __init__(self, names):
-        # rows: "means" leaves the single experiments out of the table.
-        self.intro, self.mean, self.rows = "", None, "all"
+        # mean: names, or {label: names}. rows: "means" leaves the single experiments out of the
+        # table. commands: the document says below it how to make the rows of each.
+        self.intro, self.mean, self.rows, self.commands = "", None, "all", False
         self.experiments = []
         self.optional = set()
         paths = [find(name) for name in names]
@@ -247,3 +248,4 @@ class Collection:
             self.intro = raw.get("intro", "")
             self.mean = raw.get("mean")
             self.rows = raw.get("rows", "all")
+            self.commands = raw.get("commands", False)
