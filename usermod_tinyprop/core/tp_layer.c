@@ -229,9 +229,13 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 tp_k_window_t q = tp_window(g, y, x, group);
                 if (few != NULL) {
                     float *w = few + (size_t)o * n;
-                    size_t kept = dx  ? tp_k_window_dx_f32(k->dx, w, d + o, rows - o, &q)
-                        : o < t->rows ? tp_k_window_update_f32(w, lr, d + o, k->x, t->rows - o, &q)
-                                      : 0;
+                    size_t kept = 0, trained = o < t->rows ? t->rows - o : 0;
+                    if (dx) {
+                        kept = tp_k_window_dx_f32(k->dx, w, d + o, rows - o, &q);
+                    } else if (trained > 0) {
+                        kept =
+                            tp_k_window_update_f32(w, lr, d + o, k->x, k->gathered, trained, &q);
+                    }
                     if (kept > 0) {
                         k->t->macs += (uint64_t)kept * n;
                         continue;
@@ -323,15 +327,7 @@ static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx, const tp_t
     }
 }
 
-// out (c) = sum of v (places, c) over the places.
-static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c) {
-    tp_k_clear_f32(out, c);
-    for (uint32_t p = 0; p < places; p++, v += c) {
-        tp_k_add_f32(out, v, c);
-    }
-}
-
-// The same of |v|.
+// out (c) = sum of |v| (places, c) over the places.
 static void tp_channel_sums_abs(float *out, const float *v, uint32_t places, uint32_t c) {
     tp_k_clear_f32(out, c);
     for (uint32_t p = 0; p < places; p++, v += c) {
@@ -480,7 +476,7 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after,
         if (t->trainable != TP_TRAIN_NONE) {
             float *sums = tp_scratch(m);
             if (TP_MAPS && n > c) {
-                tp_channel_sums(sums, d, n / c, c);
+                tp_k_channel_sums_f32(sums, d, n / c, c);
             }
             tp_optim_bias(m, t, TP_MAPS && n > c ? sums : d);
         }
