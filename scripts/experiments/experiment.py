@@ -164,8 +164,8 @@ class Experiment:
 
     def set_policies(self, table):
         """{label: (class, settings)}; the label is the class where none is given. trainable:
-        {label: what each layer with weights trains}, where a policy says so. A dtype among the settings is that
-        of the model."""
+        {label: what each layer with weights trains}, where a policy says so. A dtype among the
+        settings is that of the model."""
         self.policies, self.trainable = {}, {}
         for label, settings in table.items():
             if not isinstance(settings, dict):
