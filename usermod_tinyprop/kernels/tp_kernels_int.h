@@ -1,0 +1,83 @@
+// Inner loops of integer training. tp_kernels_int.c is the definition; a file for one instruction
+// set may replace single functions where it is equal bit for bit and measured faster. Kernels
+// check nothing. Names: w a weight row or matrix (rows, cols), x an input of the same type: of i8
+// |x| <= 127, of i16 |x| <= 1023. Rows may start at any element. `>>` rounds down.
+#ifndef TP_KERNELS_INT_H
+#define TP_KERNELS_INT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../core/tp_config.h"
+
+// Whose file holds the loops over weights; one of them at most is 1.
+#if !TP_GENERIC_ONLY && defined(__ARM_ARCH_6M__)
+#define TP_KERNELS_ARMV6M 1
+#elif !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FEATURE_SIMD32)
+#define TP_KERNELS_DSP 1
+#endif
+#ifndef TP_KERNELS_ARMV6M
+#define TP_KERNELS_ARMV6M 0
+#endif
+#ifndef TP_KERNELS_DSP
+#define TP_KERNELS_DSP 0
+#endif
+
+// Columns whose input is not zero, rising; NULL stands for all columns.
+typedef struct {
+    const uint16_t *columns;
+    uint32_t total;
+} tp_ki_index_t;
+
+// One row of weights at work.
+typedef struct {
+    void *w;
+    int32_t g;       // d of this row, or its gain
+    uint32_t noise;  // 0 <= noise < 2^shift
+    uint32_t shift;
+} tp_ki_row_t;
+
+// How many elements are not zero; their columns, rising (room for n).
+uint32_t tp_ki_count_i8(const int8_t *x, size_t n);
+uint32_t tp_ki_count_i16(const int16_t *x, size_t n);
+uint32_t tp_ki_index_i8(uint16_t *columns, const int8_t *x, size_t n);
+uint32_t tp_ki_index_i16(uint16_t *columns, const int16_t *x, size_t n);
+
+// z[o] = sum w[o, i] * x[i], exact (i16: >> shift, which makes it fit).
+void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
+    const tp_ki_index_t *index);
+void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
+    uint32_t shift, const tp_ki_index_t *index);
+
+// dx[i] += g * w[i] (i16: (g * w[i]) >> 8) for each of the rows; |g| <= 32767, and so few rows that
+// nothing overflows.
+void tp_ki_rows_dx_i8(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols,
+    const tp_ki_index_t *index);
+void tp_ki_rows_dx_i16(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols,
+    const tp_ki_index_t *index);
+
+// Noise of column i of a row: a Weyl sequence, which spreads evenly, so that the errors of rounding
+// nearly cancel; two neighbours share a value. noise < 2^shift.
+static inline uint32_t tp_ki_noise_step(uint32_t shift) {
+    return (0x9e3779b9u >> (32u - shift)) | 1u;
+}
+static inline uint32_t tp_ki_noise(uint32_t noise, uint32_t shift, size_t i) {
+    return (noise + (uint32_t)(i >> 1) * tp_ki_noise_step(shift)) & ((1u << shift) - 1u);
+}
+
+// w[i] = w[i] + ((g * x[i] + noise_i) >> shift), clipped to its type, for each of the rows.
+// i8: |g| <= 127, 8 <= shift <= 14. i16: |g| < 2^20, shift 16.
+void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
+    const tp_ki_index_t *index);
+void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
+    const tp_ki_index_t *index);
+// The same with an x of more bits, |x| <= 32767, |g| <= 32767, 5 <= shift <= 29.
+void tp_ki_row_update_wide_i8(const tp_ki_row_t *row, const int16_t *x, size_t cols);
+void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t cols);
+
+// sum[i] += d * x[i]
+void tp_ki_axpy_i8(int32_t *sum, int32_t d, const int8_t *x, size_t n);
+void tp_ki_axpy_i16(int32_t *sum, int32_t d, const int16_t *x, size_t n);
+
+#endif
