@@ -197,8 +197,7 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
             "adds r5, r5, r6\n" \
             after \
             "asrs r4, r4, #16\n" \
-            "lsrs r5, r5, #16\n" \
-            "lsls r5, r5, #16\n" \
+            "ands r5, r7\n" \
             "ldr r6, [r0]\n" \
             "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
@@ -207,6 +206,96 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
     }
 TP_UPDATE_I16(tp_update_i16, "", STEP_NOISE)
 TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
+
+// One row, single columns.
+typedef struct {
+    void *w;
+    const void *x;
+    const uint16_t *columns;
+    uint32_t step, mask;
+    int32_t g;
+    uint32_t shift, noise;
+    const uint16_t *end;
+} tp_single_t;
+
+#define TP_SINGLE(name, load, store, scale, extend, largest) \
+    TP_NAKED static void name(const tp_single_t *q) { \
+        __asm volatile( \
+            SAVE \
+            "mov r7, r0\n" \
+            "adds r7, #20\n" \
+            "ldm r7!, {r1-r4}\n" \
+            "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" \
+            "ldm r0!, {r1, r2, r4, r6, r7}\n" \
+            "mov r0, r1\n" "mov r1, r2\n" "mov r2, r4\n" \
+            "1:\n" \
+            "ldrh r3, [r2]\n" \
+            "adds r2, #2\n" \
+            "lsrs r4, r3, #1\n" \
+            "muls r4, r6\n" \
+            "add r4, r10\n" \
+            "ands r4, r7\n" \
+            scale \
+            load " r5, [r1, r3]\n" \
+            "mov r12, r4\n" \
+            "mov r4, r8\n" \
+            "muls r5, r4\n" \
+            "add r5, r12\n" \
+            "mov r4, r9\n" \
+            "asrs r5, r4\n" \
+            load " r4, [r0, r3]\n" \
+            "adds r5, r5, r4\n" \
+            extend " r4, r5\n" \
+            "cmp r4, r5\n" \
+            "bne 3f\n" \
+            "2:\n" \
+            store " r5, [r0, r3]\n" \
+            "cmp r2, r11\n" \
+            "bne 1b\n" \
+            RESTORE \
+            "3:\n" \
+            "asrs r5, r5, #31\n" \
+            largest \
+            "eors r5, r4\n" \
+            "b 2b\n"); \
+    }
+TP_SINGLE(tp_single_i8, "ldrsb", "strb", "", "sxtb", "movs r4, #127\n")
+TP_SINGLE(tp_single_i16, "ldrsh", "strh", "lsls r3, r3, #1\n", "sxth", "lsrs r4, r7, #1\n")
+
+// dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
+typedef struct {
+    const void *w0, *w1;
+    int32_t g0, g1;
+    size_t bytes;
+} tp_two_t;
+
+#define TP_TWO_DX(name, load, size, shift) \
+    TP_NAKED static void name(int32_t *dx, const tp_two_t *q) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r7, lr}\n" \
+            "ldm r1!, {r2-r6}\n" \
+            "mov r12, r6\n" \
+            "mov r1, r2\n" "mov r2, r3\n" \
+            "movs r3, #0\n" \
+            "1:\n" \
+            "ldr r6, [r0]\n" \
+            load " r7, [r1, r3]\n" \
+            "muls r7, r4\n" \
+            shift \
+            "adds r6, r6, r7\n" \
+            load " r7, [r2, r3]\n" \
+            "muls r7, r5\n" \
+            shift \
+            "adds r6, r6, r7\n" \
+            "stm r0!, {r6}\n" \
+            "adds r3, #" size "\n" \
+            "cmp r3, r12\n" \
+            "bne 1b\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+TP_TWO_DX(tp_two_dx_i8, "ldrsb", "1", "")
+TP_TWO_DX(tp_two_dx_i16, "ldrsh", "2", "asrs r7, r7, #8\n")
 
 // clang-format on
 
@@ -270,32 +359,37 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     }
 }
 
-// One weight.
-static inline void tp_one_i8(int8_t *w, const tp_ki_row_t *row, int32_t x, size_t i) {
-    int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
-    int32_t v = *w + ((row->g * x + noise) >> row->shift);
-    *w = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
-}
-
-static inline void tp_one_i16(int16_t *w, const tp_ki_row_t *row, int32_t x, size_t i) {
-    int32_t noise = (int32_t)tp_ki_noise(row->noise, 16, i);
-    int32_t v = *w + ((row->g * x + noise) >> 16);
-    *w = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
-}
-
-static void tp_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t to,
-    const uint16_t *columns) {
-    for (size_t j = from; j < to; j++) {
-        size_t i = columns != NULL ? columns[j] : j;
-        tp_one_i8((int8_t *)row->w + i, row, x[i], i);
+static void tp_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t to) {
+    int8_t *w = row->w;
+    for (size_t i = from; i < to; i++) {
+        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
+        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
+        w[i] = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
     }
 }
 
-static void tp_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t to,
-    const uint16_t *columns) {
-    for (size_t j = from; j < to; j++) {
-        size_t i = columns != NULL ? columns[j] : j;
-        tp_one_i16((int16_t *)row->w + i, row, x[i], i);
+static void tp_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t to) {
+    int16_t *w = row->w;
+    for (size_t i = from; i < to; i++) {
+        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
+        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
+        w[i] = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
+    }
+}
+
+// The index, unless so many inputs are not zero that leaving out the others takes longer.
+static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, size_t eighths) {
+    return index != NULL && index->total * 8u < cols * eighths ? index : NULL;
+}
+
+// All rows, the columns of index.
+static void tp_singles(const tp_ki_row_t *rows, size_t n_rows, const void *x,
+    const tp_ki_index_t *index, void (*single)(const tp_single_t *)) {
+    for (; n_rows > 0 && index->total > 0; n_rows--, rows++) {
+        tp_single_t q = {rows->w, x, index->columns, tp_ki_noise_step(rows->shift),
+            (1u << rows->shift) - 1u, rows->g, rows->shift, rows->noise,
+            index->columns + index->total};
+        single(&q);
     }
 }
 
@@ -323,7 +417,7 @@ static void tp_words_i8(const tp_ki_row_t *row, const int8_t *x, const uint32_t 
         (odd ? tp_update_odd_i8 : tp_update_i8)(&q);
         if (q.w != q.end) {
             size_t at = (size_t)((int8_t *)q.w - w);
-            tp_some_i8(row, x, at, at + 4u, NULL);
+            tp_some_i8(row, x, at, at + 4u);
             q.w = w + at + 4u;
         }
     }
@@ -336,6 +430,7 @@ static void tp_words_i16(const tp_ki_row_t *row, const int16_t *x, const uint32_
         .x = pairs,
         .noise = tp_ki_noise(row->noise, 16, from) << 16,
         .g = row->g,
+        .shift = 0xffff0000u, // of the upper weight
         .step = tp_ki_noise_step(16) << 16,
         .signs = 0x80008000u,
         .end = w + from + n};
@@ -343,7 +438,7 @@ static void tp_words_i16(const tp_ki_row_t *row, const int16_t *x, const uint32_
         (from & 1u ? tp_update_odd_i16 : tp_update_i16)(&q);
         if (q.w != q.end) {
             size_t at = (size_t)((int16_t *)q.w - w);
-            tp_some_i16(row, x, at, at + 2u, NULL);
+            tp_some_i16(row, x, at, at + 2u);
             q.w = w + at + 2u;
         }
     }
@@ -353,10 +448,9 @@ static void tp_words_i16(const tp_ki_row_t *row, const int16_t *x, const uint32_
 void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
     const tp_ki_index_t *index) {
     uint32_t pairs[TP_BLOCK / 2u];
+    index = tp_worth(index, cols, 3);
     if (index != NULL) {
-        for (size_t o = 0; o < n_rows; o++) {
-            tp_some_i8(&rows[o], x, 0, index->total, index->columns);
-        }
+        tp_singles(rows, n_rows, x, index, tp_single_i8);
         return;
     }
     for (size_t skew = 0; skew < 4u; skew++) {
@@ -376,12 +470,12 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
                     unpacked = from;
                 }
                 if (from == first) {
-                    tp_some_i8(&rows[o], x, 0, first, NULL);
+                    tp_some_i8(&rows[o], x, 0, first);
                 }
                 if (words > 0) {
                     tp_words_i8(&rows[o], x, pairs, from, words);
                 }
-                tp_some_i8(&rows[o], x, from + words, from + n, NULL);
+                tp_some_i8(&rows[o], x, from + words, from + n);
             }
         }
     }
@@ -390,10 +484,9 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index) {
     uint32_t pairs[TP_BLOCK / 2u];
+    index = tp_worth(index, cols, 4);
     if (index != NULL) {
-        for (size_t o = 0; o < n_rows; o++) {
-            tp_some_i16(&rows[o], x, 0, index->total, index->columns);
-        }
+        tp_singles(rows, n_rows, x, index, tp_single_i16);
         return;
     }
     for (size_t skew = 0; skew < 2u; skew++) {
@@ -409,15 +502,38 @@ void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t
                     unpacked = from;
                 }
                 if (from == first) {
-                    tp_some_i16(&rows[o], x, 0, first, NULL);
+                    tp_some_i16(&rows[o], x, 0, first);
                 }
                 if (words > 0) {
                     tp_words_i16(&rows[o], x, pairs, from, words);
                 }
-                tp_some_i16(&rows[o], x, from + words, from + n, NULL);
+                tp_some_i16(&rows[o], x, from + words, from + n);
             }
         }
     }
 }
+
+// Single columns: one row. All: two rows at a time, the last one perhaps with nothing.
+#define TP_KI_DX(name, type, shift) \
+    void tp_ki_rows_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols, \
+        const tp_ki_index_t *index) { \
+        for (; index != NULL && n_rows > 0; n_rows--, rows++) { \
+            const type *w = rows->w; \
+            int32_t g = rows->g; \
+            const uint16_t *columns = index->columns; \
+            for (const uint16_t *end = columns + index->total; columns != end; columns++) { \
+                dx[*columns] += (g * w[*columns]) >> (shift); \
+            } \
+        } \
+        for (size_t o = 0; cols > 0 && o < n_rows; o += 2u) { \
+            const tp_ki_row_t *other = &rows[o + 1u < n_rows ? o + 1u : o]; \
+            tp_two_t q = {rows[o].w, other->w, rows[o].g, o + 1u < n_rows ? other->g : 0, \
+                cols * sizeof(type)}; \
+            tp_two_dx_##name(dx, &q); \
+        } \
+    }
+
+TP_KI_DX(i8, int8_t, 0)
+TP_KI_DX(i16, int16_t, 8)
 
 #endif

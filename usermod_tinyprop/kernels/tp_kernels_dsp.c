@@ -9,7 +9,7 @@
 #include <string.h>
 
 // Columns whose inputs are unpacked at a time, on the stack. A multiple of 32.
-#define TP_BLOCK 512u
+#define TP_BLOCK 1024u
 
 static inline uint32_t tp_word(const void *p) {
     uint32_t v;
@@ -19,6 +19,11 @@ static inline uint32_t tp_word(const void *p) {
 
 static inline size_t tp_block(size_t left) {
     return left < TP_BLOCK ? left : TP_BLOCK;
+}
+
+// The index, unless so many inputs are not zero that leaving out the others takes longer.
+static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, size_t eighths) {
+    return index != NULL && index->total * 8u < cols * eighths ? index : NULL;
 }
 
 // The assembler keeps its lines.
@@ -96,62 +101,73 @@ static void tp_two_dots_i16(int64_t sums[2], const int16_t *w, const int16_t *x,
 
 // --- W = W + (g * x + noise) >> shift ---
 
-// Four weights: two sums of two 16-bit lanes (columns 0 and 2, 1 and 3), which share their noise,
-// shifted so that the results are the even and the odd bytes.
-#define UPDATE_I8 \
-    "ldrd %[even], %[odd], [%[x]], #8\n" \
-    "mla %[even], %[g], %[even], %[noise]\n" \
-    "mla %[odd], %[g], %[odd], %[noise]\n" \
-    "add %[noise], %[step]\n" \
-    "and %[noise], %[lanes]\n" \
-    "lsr %[even], %[even], %[right]\n" \
-    "lsr %[odd], %[odd], %[less]\n" \
-    "sel %[even], %[even], %[odd]\n" \
-    "and %[even], %[bytes]\n" \
-    "ldr %[odd], [%[w]]\n" \
-    "qsub8 %[even], %[even], %[bias]\n" \
-    "qadd8 %[odd], %[odd], %[even]\n" \
-    "str %[odd], [%[w]], #4\n"
+// A row: all registers there are, so it is told in memory. Lanes are 16 bits wide; the sums are
+// kept from becoming negative by a bias.
+typedef struct {
+    int8_t *w;
+    const uint32_t *x;
+    uint32_t noise;
+    int32_t g;
+    uint32_t step, right, less, lanes, bytes, bias;
+    const uint32_t *eights, *end; // of x
+} tp_update_t;
 
-// fours of columns; noise as lanes, what keeps sums from becoming negative added.
-static void tp_update_i8(int8_t *w, const uint32_t *x, uint32_t noise, uint32_t step, int32_t g,
-    uint32_t shift, size_t fours) {
-    uint32_t even, odd, top = shift < 14u ? 14u : 15u;
-    uint32_t lanes = ((1u << shift) - 1u + (1u << top)) * 0x10001u;
-    uint32_t bytes = ((1u << (16u - shift)) - 1u) * 0x01010101u;
-    uint32_t bias = (1u << (top - shift)) * 0x01010101u;
-    uint32_t left[2] = {fours / 4u, fours & 3u};
-    noise += (1u << top) * 0x10001u;
-    __asm volatile(
-        // sel takes bytes 0 and 2 from its first operand.
-        "movs %[odd], #0x00ff00ff\n"
-        "uadd8 %[odd], %[odd], %[odd]\n"
-        "ldr %[even], %[fours]\n"
-        "cmp %[even], #0\n"
-        "beq 2f\n"
-        "1:\n"
-        UPDATE_I8 UPDATE_I8 UPDATE_I8 UPDATE_I8
-        "ldr %[even], %[fours]\n"
-        "subs %[even], #1\n"
-        "str %[even], %[fours]\n"
-        "bne 1b\n"
-        "2:\n"
-        "ldr %[even], %[rest]\n"
-        "cmp %[even], #0\n"
-        "beq 4f\n"
-        "3:\n"
-        UPDATE_I8
-        "ldr %[even], %[rest]\n"
-        "subs %[even], #1\n"
-        "str %[even], %[rest]\n"
-        "bne 3b\n"
-        "4:\n"
-        : [w] "+r"(w), [x] "+r"(x), [noise] "+r"(noise), [even] "=&r"(even), [odd] "=&r"(odd),
-          [fours] "+m"(left[0]), [rest] "+m"(left[1])
-        : [g] "r"(g), [step] "r"(step), [right] "r"(shift), [less] "r"(shift - 8u),
-          [lanes] "r"(lanes), [bytes] "r"(bytes), [bias] "r"(bias)
-        : "cc", "memory");
-}
+// Steps of four weights, as bytes: two sums of two lanes (columns 0 and 2, 1 and 3), which share
+// their noise, shifted so that the results are the even and the odd bytes.
+#define STEPS_I8(to) \
+    "ldrd r10, r11, [r1], #8\n" \
+    "mla r10, r3, r10, r2\n" \
+    "mla r11, r3, r11, r2\n" \
+    "adds r2, r4\n" \
+    "ands r2, r7\n" \
+    "lsr r10, r10, r5\n" \
+    "lsr r11, r11, r6\n" \
+    "sel r10, r10, r11\n" \
+    "and r10, r8\n" \
+    "qsub8 " to ", r10, r9\n"
+#define EIGHT_I8(load, store) \
+    STEPS_I8("r12") \
+    STEPS_I8("r10") \
+    load \
+    "qadd8 r11, r11, r12\n" \
+    "qadd8 lr, lr, r10\n" \
+    store
+#define TP_UPDATE_I8(name, load, store) \
+    __attribute__((naked, noipa)) static void name( \
+        const tp_update_t *q __attribute__((unused))) { \
+        __asm volatile( \
+            "push {r0, r4-r11, lr}\n" \
+            /* sel takes bytes 0 and 2 from its first operand. */ \
+            "mov r10, #0x00ff00ff\n" \
+            "uadd8 r10, r10, r10\n" \
+            "ldm r0, {r0-r9}\n" \
+            "b 2f\n" \
+            "1:\n" \
+            EIGHT_I8(load, store) \
+            EIGHT_I8(load, store) \
+            EIGHT_I8(load, store) \
+            EIGHT_I8(load, store) \
+            "2:\n" \
+            "ldr r10, [sp]\n" \
+            "ldrd r10, r11, [r10, #40]\n" \
+            "cmp r1, r10\n" \
+            "bne 1b\n" \
+            "b 4f\n" \
+            "3:\n" \
+            STEPS_I8("r10") \
+            "ldr r11, [r0]\n" \
+            "qadd8 r11, r11, r10\n" \
+            "str r11, [r0], #4\n" \
+            "ldr r11, [sp]\n" \
+            "ldr r11, [r11, #44]\n" \
+            "4:\n" \
+            "cmp r1, r11\n" \
+            "bne 3b\n" \
+            "pop {r0, r4-r11, pc}\n"); \
+    }
+TP_UPDATE_I8(tp_update_i8, "ldrd r11, lr, [r0]\n", "strd r11, lr, [r0], #8\n")
+TP_UPDATE_I8(tp_update_anywhere_i8, "ldr r11, [r0]\n" "ldr lr, [r0, #4]\n",
+    "str r11, [r0], #4\n" "str lr, [r0], #4\n")
 
 // Two weights: x and w in one register each; uadd16 lets the noise wrap.
 #define NARROW(x) \
@@ -213,6 +229,7 @@ static void tp_unpack(uint32_t *to, const int8_t *x, size_t fours) {
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     uint32_t pairs[TP_BLOCK / 2u];
+    index = tp_worth(index, cols, 3);
     memset(z, 0, rows * sizeof(*z));
     if (index != NULL) {
         size_t o = 0;
@@ -263,6 +280,7 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
 void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
     uint32_t shift, const tp_ki_index_t *index) {
     size_t eights = cols / 8u, o = 0;
+    index = tp_worth(index, cols, 2);
     for (; index == NULL && eights > 0 && o + 2u <= rows; o += 2u, w += 2u * cols) {
         int64_t sums[2];
         tp_two_dots_i16(sums, w, x, cols, eights);
@@ -298,17 +316,49 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 static void tp_update_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t cols,
     const tp_ki_index_t *index) {
     int8_t *w = row->w;
-    size_t n = index != NULL ? index->total : cols;
-    for (size_t j = from; j < n; j++) {
-        size_t i = index != NULL ? index->columns[j] : j;
-        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
-        w[i] = (int8_t)__ssat(w[i] + ((row->g * x[i] + noise) >> row->shift), 8);
+    int32_t g = row->g;
+    uint32_t noise = row->noise, shift = row->shift, step = tp_ki_noise_step(shift);
+    uint32_t mask = (1u << shift) - 1u;
+    if (index != NULL) {
+        const uint16_t *columns = index->columns;
+        for (const uint16_t *end = columns + index->total; columns != end; columns++) {
+            uint32_t i = *columns;
+            int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
+            w[i] = (int8_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 8);
+        }
+        return;
+    }
+    for (size_t i = from; i < cols; i++) {
+        int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
+        w[i] = (int8_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 8);
+    }
+}
+
+static void tp_update_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t cols,
+    const tp_ki_index_t *index) {
+    int16_t *w = row->w;
+    int32_t g = row->g;
+    uint32_t noise = row->noise, shift = 16, step = tp_ki_noise_step(shift);
+    uint32_t mask = (1u << shift) - 1u;
+    if (index != NULL) {
+        const uint16_t *columns = index->columns;
+        for (const uint16_t *end = columns + index->total; columns != end; columns++) {
+            uint32_t i = *columns;
+            int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
+            w[i] = (int16_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 16);
+        }
+        return;
+    }
+    for (size_t i = from; i < cols; i++) {
+        int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
+        w[i] = (int16_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 16);
     }
 }
 
 void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
     const tp_ki_index_t *index) {
     uint32_t pairs[TP_BLOCK / 2u];
+    index = tp_worth(index, cols, 2);
     for (size_t o = 0; o < n_rows && index != NULL; o++) {
         tp_update_some_i8(&rows[o], x, 0, cols, index);
     }
@@ -327,29 +377,30 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
             // The largest product with the largest noise of 8 bits would need a bit more.
             bool fits = shift > 8u || (row->g < 127 && row->g > -127);
             if (fits) {
-                uint32_t lanes = first | tp_ki_noise(first, shift, 2) << 16;
-                step = 2u * step & ((1u << shift) - 1u);
-                tp_update_i8(part.w, pairs, lanes, step * 0x10001u, row->g, shift, whole / 4u);
+                uint32_t mask = (1u << shift) - 1u, top = shift < 14u ? 14u : 15u;
+                tp_update_t q = {.w = part.w,
+                    .x = pairs,
+                    .noise = (first | tp_ki_noise(first, shift, 2) << 16) + (0x10001u << top),
+                    .g = row->g,
+                    .step = (2u * step & mask) * 0x10001u,
+                    .right = shift,
+                    .less = shift - 8u,
+                    .lanes = (mask + (1u << top)) * 0x10001u,
+                    .bytes = ((1u << (16u - shift)) - 1u) * 0x01010101u,
+                    .bias = (1u << (top - shift)) * 0x01010101u,
+                    .eights = pairs + (whole & ~(size_t)31u) / 2u,
+                    .end = pairs + whole / 2u};
+                ((uintptr_t)part.w & 3u ? tp_update_anywhere_i8 : tp_update_i8)(&q);
             }
             tp_update_some_i8(&part, x + from, fits ? whole : 0, n, NULL);
         }
     }
 }
 
-static void tp_update_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t cols,
-    const tp_ki_index_t *index) {
-    int16_t *w = row->w;
-    size_t n = index != NULL ? index->total : cols;
-    for (size_t j = from; j < n; j++) {
-        size_t i = index != NULL ? index->columns[j] : j;
-        int32_t noise = (int32_t)tp_ki_noise(row->noise, 16, i);
-        w[i] = (int16_t)__ssat(w[i] + ((row->g * x[i] + noise) >> 16), 16);
-    }
-}
-
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index) {
     uint32_t step = tp_ki_noise_step(16);
+    index = tp_worth(index, cols, 2);
     for (; n_rows > 0; n_rows--, rows++) {
         size_t from = 0, eights = cols / 8u;
         int16_t *w = rows->w;
