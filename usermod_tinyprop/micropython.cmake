@@ -23,6 +23,8 @@ set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_policy.c
 )
 set(TINYPROP_KERNELS
+    ${TINYPROP_DIR}/kernels/tp_kernels_armv6m.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_dsp.c
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
     ${TINYPROP_DIR}/kernels/tp_kernels_int.c
     ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c

@@ -24,6 +24,8 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_policy.c \
 	)
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
+	tp_kernels_armv6m.c \
+	tp_kernels_dsp.c \
 	tp_kernels_generic.c \
 	tp_kernels_int.c \
 	tp_kernels_sse2.c \
