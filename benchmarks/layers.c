@@ -30,9 +30,13 @@ static void print_crc(const char *name, const tp_model_t *m) {
     bench_print("crc", name, tp_crc32(0, (const uint8_t *)m + first, m->persist_bytes - first));
 }
 
-// --- A whole step of a dense network, no input is zero ---
+// --- A whole step of a dense network, no input is zero; integers learn from bytes ---
 
-static void dense(const char *name, uint32_t n_in, uint32_t hidden, uint8_t policy) {
+static int8_t bytes[784];
+
+// `forward`: the name its forward pass alone is counted under.
+static void dense(const char *name, const char *forward, uint32_t n_in, uint32_t hidden,
+    uint8_t policy, uint8_t dtype) {
     const tp_layer_spec_t layers[] = {
         {.kind = TP_LAYER_DENSE,
             .units = hidden,
@@ -49,13 +53,16 @@ static void dense(const char *name, uint32_t n_in, uint32_t hidden, uint8_t poli
         .batch = 1,
         .seed = 1,
         .opt = {.kind = TP_SGD, .lr = 0.01f},
-        .policy = {.kind = policy, .ratio = 0.1f}};
+        .policy = {.kind = policy, .ratio = 0.1f},
+        .dtype = dtype};
     tp_model_t *m = make(&spec);
-    const tp_view_t x = {values, n_in, TP_F32};
+    const tp_view_t floats = {values, n_in, TP_F32}, ints = {bytes, n_in, TP_I8};
+    const tp_view_t x = dtype == TP_F32 ? floats : ints;
     const tp_target_t y = {.index = 3};
     float loss;
     for (uint32_t i = 0; i < n_in; i++) {
         values[i] = (float)(i % 255u + 1u) / 256.0f;
+        bytes[i] = (int8_t)(i % 127u + 1u);
     }
     for (uint32_t step = 0; step < 2; step++) { // the first one warms up
         bench_begin();
@@ -63,6 +70,11 @@ static void dense(const char *name, uint32_t n_in, uint32_t hidden, uint8_t poli
         bench_end(step > 0 ? name : NULL);
     }
     print_crc(name, m);
+    if (forward != NULL) {
+        bench_begin();
+        tp_predict(m, &x, NULL, NULL);
+        bench_end(forward);
+    }
 }
 
 // --- One layer with weights: between a row that wants its d and a dense one ---
@@ -169,10 +181,14 @@ static void layer(const tp_case_t *q) {
 }
 
 int main(void) {
-    dense("mlp-784-64-10 Full", 784, 64, TP_FULL);
-    dense("mlp-784-64-10 TopK", 784, 64, TP_TOPK);
-    dense("mlp-64-32-10 Full", 64, 32, TP_FULL);
-    dense("mlp-64-32-10 TopK", 64, 32, TP_TOPK);
+    dense("mlp-784-64-10 Full", "mlp-784-64-10 forward", 784, 64, TP_FULL, TP_F32);
+    dense("mlp-784-64-10 TopK", NULL, 784, 64, TP_TOPK, TP_F32);
+    dense("mlp-64-32-10 Full", "mlp-64-32-10 forward", 64, 32, TP_FULL, TP_F32);
+    dense("mlp-64-32-10 TopK", NULL, 64, 32, TP_TOPK, TP_F32);
+    dense("mlp-784-64-10-i16 Full", "mlp-784-64-10-i16 forward", 784, 64, TP_FULL, TP_I16);
+    dense("mlp-784-64-10-i16 TopK", NULL, 784, 64, TP_TOPK, TP_I16);
+    dense("mlp-784-64-10-i8 Full", "mlp-784-64-10-i8 forward", 784, 64, TP_FULL, TP_I8);
+    dense("mlp-784-64-10-i8 TopK", NULL, 784, 64, TP_TOPK, TP_I8);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         layer(&cases[i]);
     }

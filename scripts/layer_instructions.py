@@ -119,8 +119,8 @@ def dense_macs(what):
     name, kind = what.split()
     numbers = [int(n) for n in re.findall(r"\d+", name)]
     if name.startswith("mlp"):
-        i, h, o = numbers
-        return 2 * i * h + 3 * h * o
+        i, h, o = numbers[:3]
+        return i * h + h * o if kind == "forward" else 2 * i * h + 3 * h * o
     passes = 1 if kind == "forward" else 2
     if name.startswith("dense"):
         return passes * numbers[0] * numbers[1]

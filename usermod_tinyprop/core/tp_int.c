@@ -262,24 +262,49 @@ static tp_column_t tp_column(const tp_model_t *m, const float *scale, uint32_t j
     return c;
 }
 
+// Integers of at most 16 bits with one scale or none, where neither a product of 15 bits nor a shift
+// can overflow: x * m * 2^-s + offset. Returns the largest |v|.
+static uint32_t tp_input_simple(tp_model_t *m, const tp_view_t *x, const tp_column_t *c,
+    int32_t s) {
+    uint8_t *out = (uint8_t *)tp_at(m, m->off_input);
+    bool i16 = tp_is_i16(m), u8 = x->dtype == TP_U8, i8 = x->dtype == TP_I8;
+    const uint8_t *from = x->data;
+    int32_t factor = s > 0 ? c->s.m : c->s.m * (1 << -s), half = s > 0 ? 1 << (s - 1) : 0;
+    int32_t most = 0, least = 0;
+    s = s > 0 ? s : 0;
+    for (uint32_t i = 0, n = x->count; i < n; i++) {
+        int32_t q = u8 ? from[i]
+            : i8       ? ((const int8_t *)from)[i]
+                       : ((const int16_t *)(const void *)from)[i];
+        int32_t v = ((q * factor + half) >> s) + c->offset;
+        most = v > most ? v : most;
+        least = v < least ? v : least;
+        if (i16) {
+            ((int16_t *)(void *)out)[i] = (int16_t)v;
+        } else {
+            ((int8_t *)out)[i] = (int8_t)v;
+        }
+    }
+    return (uint32_t)(most > -least ? most : -least);
+}
+
 // One pass at the exponent the map has; returns the largest |v|.
 static uint32_t tp_input_pass(tp_model_t *m, const tp_view_t *x) {
     int32_t e = tp_model_ranges(m)[0].e_a, most = (1 << tp_map_bits(m)) - 1;
     const float *scale = tp_scale(m);
-    uint8_t *out = (uint8_t *)tp_at(m, m->off_input);
     tp_column_t c = tp_column(m, scale, 0, e);
-    bool many = m->n_scale > 1, simple = !many && x->dtype != TP_I32 && e > c.s.x;
-    int32_t s = e - c.s.x;
-    s = s > 31 ? 31 : s;
+    bool many = m->n_scale > 1, small = x->dtype != TP_I32 && x->dtype != TP_F32;
+    int32_t s = e - c.s.x, lowest = m->n_scale == 0 ? -14 : 1;
+    if (small && !many && s >= lowest && s <= 29 && e < TP_INT_MOST &&
+        tp_clip(c.offset, 1 << 29) == c.offset) {
+        return tp_input_simple(m, x, &c, s);
+    }
+    uint8_t *out = (uint8_t *)tp_at(m, m->off_input);
     uint32_t peak = 0;
     for (uint32_t i = 0, j = 0; i < x->count; i++) {
         int32_t v;
         if (x->dtype == TP_F32) {
             v = tp_quantize(((const float *)x->data)[i], e);
-        } else if (simple) {
-            // 16 bits times 15: nothing can overflow.
-            int32_t p = tp_view_int(x, i) * c.s.m;
-            v = tp_saturate((int64_t)(p >> s) + ((p >> (s - 1)) & 1) + c.offset);
         } else {
             if (many) {
                 c = tp_column(m, scale, j, e);
