@@ -187,7 +187,7 @@ class IntegerNetwork(Network):
     def _take(self, layer, w, b, limit):
         t, record = self.type, layer.range
         record.e_w = first_exponent(limit, t.drawn)
-        q = np.clip(fixed(w, record.e_w), -t.limit, t.limit - 1)
+        q = clipped(fixed(w, record.e_w), t.limit - 1)
         layer.w.values = q.astype(np.int64).reshape(layer.w.values.shape)
         layer.b.values = saturated(fixed(b, B_EXPONENT)).astype(np.int64)
 
@@ -315,7 +315,7 @@ class IntegerNetwork(Network):
     # --- Ranges ---
 
     @contextmanager
-    def _looking(self):
+    def looking(self):
         """Nothing is trained: ranges settle before the first training step, and stay then."""
         before = [replace(record) for record in self.ranges]
         yield
@@ -350,14 +350,14 @@ class IntegerNetwork(Network):
     # --- Outputs and loss ---
 
     def predict(self, x):
-        with self._looking():
+        with self.looking():
             o = self.forward(x)[-1]
         if self.spec.loss != "softmax_cross_entropy":
             return f32(o) * F32(2**-12)
         return f32(self._probabilities(exponentials(o)[0])) * F32(2**-15)
 
     def evaluate(self, x, target):
-        with self._looking():
+        with self.looking():
             return super().evaluate(x, target)
 
     @staticmethod
