@@ -13,8 +13,11 @@ help:  ## List these targets
 setup:  ## Install what the whole suite needs (Debian packages as root, build/venv)
 	@$(PYTHON) scripts/setup_env.py test
 
+# FEATURES=dense leaves out all but dense float32 networks, FEATURES=all (the default) nothing.
+WITH_FEATURES = $(addprefix --features ,$(FEATURES))
+
 build:  ## Build build/bin/micropython: MicroPython's unix port with tinyprop
-	@$(PYTHON) scripts/build_unix.py
+	@$(PYTHON) scripts/build_unix.py $(WITH_FEATURES)
 
 build-asan:  ## Build build/bin/micropython-asan: the same with sanitizers
 	@$(PYTHON) scripts/build_unix.py --sanitize
@@ -22,11 +25,11 @@ build-asan:  ## Build build/bin/micropython-asan: the same with sanitizers
 repl: build  ## Open a prompt with tinyprop imported as tp
 	@build/bin/micropython -i -c 'import tinyprop as tp'
 
-firmware:  ## Build a board's firmware: make firmware PORT=rp2 BOARD=RPI_PICO
-	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD)
+firmware:  ## Build a board's firmware: make firmware PORT=rp2 BOARD=RPI_PICO (FEATURES=dense: smaller)
+	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD) $(WITH_FEATURES)
 
-natmod:  ## Build the native module: make natmod ARCH=x64, or all
-	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64)
+natmod:  ## Build the native module: make natmod ARCH=x64, or all (FEATURES=dense: smaller)
+	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64) $(WITH_FEATURES)
 
 sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO (QEMU: ICOUNT=1)
 	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO) $(if $(ICOUNT),--icount)

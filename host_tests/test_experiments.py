@@ -228,7 +228,7 @@ def test_an_interrupted_run_goes_on_where_it_was(mpy, small, tmp_path):
 def test_validation_does_not_look_at_the_test_part(small, unix):
     path = small("[policies]\nFull = {}", wrong_test=True)
     assert outcomes(path, unix)[0].row("Full")["accuracy"] == 0
-    assert outcomes(path, unix, validation=True)[0].row("Full")["accuracy"] == 100
+    assert outcomes(path, unix, validation=7)[0].row("Full")["accuracy"] == 100
 
 
 def test_a_validation_by_subject_keeps_subjects_whole(small, unix, tmp_path):
@@ -239,6 +239,7 @@ def test_a_validation_by_subject_keeps_subjects_whole(small, unix, tmp_path):
     train, held_out = parts._held_out(arrays, e.split)
     assert set(who[train]) | set(who[held_out]) == set(range(10))
     assert not set(who[train]) & set(who[held_out]) and len(set(who[held_out])) == 2
+    assert set(who[parts._held_out(arrays, e.split, 8)[1]]) != set(who[held_out])
 
 
 FINETUNE = """
@@ -277,12 +278,67 @@ def test_fine_tuning_teaches_a_net_what_only_the_new_one_does(unix, tmp_path):
     assert len(list(runner.JOBS.glob("*.tp"))) == 8
 
 
+LAST = """
+[split]
+by = "who"
+new = [0]
+[finetune]
+epochs = 3
+lr = 0.05
+[policies]
+Full = {}
+"all named" = { policy = "Full", trainable = [true, true] }
+last = { policy = "Full", trainable = [false, true] }
+biases = { policy = "TinyPropV2", trainable = ["bias", "bias"] }
+some = { policy = "Full", trainable = [2, true] }
+"""
+SAME = """
+import tinyprop as tp
+a, b = tp.load({!r}), tp.load({!r})
+parts = [(i, f) for i in (1, 2) for f in (tp.Sequential.weights, tp.Sequential.bias)]
+print([f(a, i).tolist() == f(b, i).tolist() for i, f in parts])
+print([x == y for x, y in zip(a.weights(1).tolist(), b.weights(1).tolist())])
+"""
+
+
+def test_fine_tuning_moves_what_is_trainable_and_nothing_else(unix, run_mpy, tmp_path):
+    path = tmp_path / "small.toml"
+    write_set(tmp_path, who_train=np.arange(60) // 3 % 2, who_test=np.arange(60) // 3 % 2)
+    path.write_text(TOML.format(seeds=1, epochs=2, more=LAST))
+    planned = run.prepare(experiment.Collection([str(path)]), unix, tmp_path)
+    for *_, job in planned[0].jobs:
+        job.settings["keep"] = True
+    run.measure(planned, unix, unix)
+    jobs = {policy: job for policy, *_, job in planned[0].jobs}
+
+    def same(policy):
+        script = tmp_path / "same.py"
+        job = jobs[policy]
+        script.write_text(SAME.format(str(job.start.model), str(job.model)))
+        return [json.loads(line.lower()) for line in run_mpy(script).splitlines()]
+
+    assert same("Full")[0] == same("all named")[0] == [False] * 4
+    assert same("last")[0] == [True, True, False, False]
+    assert same("biases")[0] == [True, False, True, False]
+    assert same("some")[1] == [False] * 2 + [True] * 6
+    # Efforts are shares of training all of it, whatever trains.
+    results = {policy: job.result for policy, job in jobs.items()}
+    for policy in ("Full", "all named"):
+        assert results[policy]["policy_effort_backward"] == 1
+    # 6-8-3: 24 products for the last weights, 24 for d before them, 48 for the weights before.
+    assert results["last"]["policy_effort_backward"] == pytest.approx(24 / 96)
+    assert results["last"]["policy_effort_total"] == pytest.approx((72 + 24) / (72 + 96))
+    assert results["last"]["block_bytes"] < results["Full"]["block_bytes"]
+
+
 def test_every_experiment_of_the_project_is_sound():
     for path in experiment.SETS.glob("*.toml"):
         collection = experiment.Collection([path.stem])
         assert collection.experiments
         names = {e.name for e in collection.experiments}
-        assert set(collection.mean or []) <= names
+        mean = collection.mean or []
+        for one in mean.values() if isinstance(mean, dict) else [mean]:
+            assert set(one) <= names
 
 
 # --- Bad input ---
@@ -296,6 +352,9 @@ BAD = {
     "[policies]\nFulll = {}": "tinyprop has no Fulll",
     "[policies]\nTopK = { ratio = 0.1, k = 3 }": "TopK takes either k or ratio",
     "[policies]\nTinyPropV2 = { treshold = 1 }": "treshold",
+    "[policies]\nFull = { trainable = [true, true] }": "'Full' is for a fine-tuning",
+    FINETUNE.replace("Full = {}", "Full = { trainable = [true, 'x'] }"): "'Full' has 'x'",
+    FINETUNE.replace("Full = {}", "Full = { trainable = true }"): "is True, expected: list",
     "[optimizer]\nkind = 'RMSprop'": "tinyprop has no RMSprop",
     "[optimizer]\nlr = 1.0": "lr belongs into [training]",
     "[[[": "small.toml: ",
@@ -555,3 +614,19 @@ def test_means_are_over_the_seeds_and_their_deviation_between_seeds():
     ]
     row = outcome.row("Full")
     assert row["accuracy"] == 91 and row["std"] == pytest.approx(statistics.stdev([92, 90]))
+
+
+def test_a_table_may_end_in_several_means_and_say_how_to_make_its_rows():
+    result = {**dict.fromkeys(report.METRICS, 0.5), "block_bytes": 1, "layers": []}
+    outcomes = []
+    for name, accuracy in (("a", 90), ("b", 80), ("c", 40)):
+        outcome = report.Outcome(name, name.upper(), "net", "accuracy", "unix")
+        job = runner.Job("", {}, {}, result={**result, "accuracy": accuracy}, points=[])
+        outcome.policies["Full"] = [(1, "", job)]
+        outcomes.append(outcome)
+    chosen = {"the good": ["a", "b"], "all": ["a", "b", "c"]}
+    rows = {row[0]: row[2] for row in report.table_rows(outcomes, chosen)}
+    assert rows["mean of 2: the good"] == "85.00" and rows["mean of 3: all"] == "70.00"
+    assert not [key for key in rows if key.startswith("mean of") and ":" not in key]
+    commands = report.commands(outcomes)
+    assert "| A, net | `make experiments SET=a` |" in commands

@@ -48,7 +48,8 @@ def spec_tuple(s):
     if s.scale:
         scales = [f'array("f", {list(v)})' for v in (s.scale, s.offset)]
     head = f"{s.shape}, {names.LOSSES.index(s.loss)}, {s.batch}, {s.seed}, {', '.join(scales)}"
-    return f"({head}, {optimizer}, {policy}, {layers}, {s.keep}, {s.zero_skip})"
+    tail = f"{s.keep}, {s.zero_skip}, {ord(core_api.VALUES[s.dtype].char)}"
+    return f"({head}, {optimizer}, {policy}, {layers}, {tail})"
 
 
 def layer_tuple(layer, external, recompute):

@@ -12,6 +12,7 @@ import build_natmod
 import build_qemu
 import layer_instructions
 import qemu_instructions
+import rp2040_mnist
 from build_unix import build_unix
 from common import BUILD, ROOT, fail, run_main, say
 from records import Records, print_table
@@ -161,6 +162,14 @@ def bench_tables(targets):
         targets.append(("six data sets: mean backward effort", effort, "<=", 0.06))
 
 
+def bench_mnist(targets):
+    data = os.environ.get("DATA")
+    if not data:
+        say("MNIST on the RP2040: not measured, give its folder: make bench DATA=folder")
+        return
+    targets += rp2040_mnist.measure_all(data) or []
+
+
 def main():
     missing = [p for p in lacking("test") if p == "valgrind"]
     if missing:
@@ -169,6 +178,7 @@ def main():
     bench_step(targets)
     bench_boards(targets)
     bench_layers(targets)
+    bench_mnist(targets)
     bench_tables(targets)
     rows = [
         (what, f"{value:,.3f}", f"{sign} {limit:,.3f}", "pass" if value <= limit else "MISS")

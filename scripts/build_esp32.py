@@ -13,6 +13,7 @@ import struct
 import time
 from pathlib import Path
 
+import features
 import setup_env
 from build_unix import make
 from common import BUILD, ROOT, fail, locked, run_logged, say, short
@@ -110,15 +111,16 @@ def check_sources(micropython, chip):
         )
 
 
-def idf_command(micropython, board, folder):
+def idf_command(micropython, board, folder, wanted=features.ALL):
     """What configures and builds the firmware into `folder`."""
     settings = {
         "MICROPY_BOARD": board,
         "MICROPY_BOARD_DIR": micropython / "ports" / "esp32" / "boards" / board,
         "USER_C_MODULES": MODULE,
-        "MICROPY_FROZEN_MANIFEST": MANIFEST,
+        "MICROPY_FROZEN_MANIFEST": wanted.manifest(MANIFEST),
     }
-    defines = [word for k, v in settings.items() for word in ("-D", f"{k}={v}")]
+    values = [*(f"{k}={v}" for k, v in settings.items()), *wanted.variables()]
+    defines = [word for value in values for word in ("-D", value)]
     return ["idf.py", *defines, "-B", folder, "build"]
 
 
@@ -204,7 +206,7 @@ def combine(build, chip, start, target):
     os.replace(new, target)
 
 
-def build_esp32(board):
+def build_esp32(board, wanted=features.ALL):
     """Bring build/firmware/<board>/ up to date; returns the folder."""
     chip, _ = chip_and_offset(board)
     setup_env.require_build_tools()
@@ -214,22 +216,21 @@ def build_esp32(board):
     micropython = fetch_sources("unix")
     idf, version = find_idf(micropython, chip)
     check_sources(micropython, chip)
-    port, build = micropython / "ports" / "esp32", BUILD / f"esp32-{board}"
+    port, build = micropython / "ports" / "esp32", BUILD / f"esp32-{board}{wanted.suffix}"
     started = time.monotonic()
     with locked("mpy-cross"):
         make(micropython, "mpy-cross", BUILD / "mpy-cross", ["COPT=-O0"])
     with locked(build.name):
         say(f"Building MicroPython for {board} with tinyprop (ESP-IDF {version}) ...")
         environment = {"MICROPY_MPYCROSS": str(BUILD / "mpy-cross" / "mpy-cross")}
-        code, log = run_logged(
-            idf_command(micropython, board, build), build.name, 20, cwd=port, env=environment
-        )
+        command = idf_command(micropython, board, build, wanted)
+        code, log = run_logged(command, build.name, 20, cwd=port, env=environment)
         if code != 0:
             fail(f"building {build.name} failed (full log: {short(log)})")
         table, flash = configured(build / "sdkconfig")
         application = (build / "micropython.bin").stat().st_size
         start, room, files = check_partitions((port / table).read_text(), application, flash)
-        folder = BUILD / "firmware" / board
+        folder = BUILD / "firmware" / f"{board}{wanted.suffix}"
         combine(build, chip, start, folder / "firmware.bin")
     cost = {"application": application, "partition": room, "files": files}
     (folder / "cost.json").write_text(json.dumps(cost) + "\n")

@@ -2,7 +2,8 @@
 
 build/natmod/<arch>/ gets `_tinyprop.mpy`, the Python package and a package.json for `mpremote mip
 install`. `make natmod ARCH=all` also writes build/natmod/package.json, which installs the modules
-of all boards and a loader that takes the right one. `--stock` builds the unix port without
+of all boards and a loader that takes the right one. With FEATURES=dense it is build/natmod-dense/.
+`--stock` builds the unix port without
 tinyprop, to try it with.
 """
 
@@ -12,6 +13,7 @@ import os
 import shutil
 import time
 
+import features
 import setup_env
 import xtensa_tools
 from build_unix import FEATURES, PACKAGE, make, stub_library
@@ -39,6 +41,10 @@ BOARD_ARCHS = [arch for arch in ARCHS if arch != "x64"]
 TOO_SMALL = {"xtensa": "the ESP8266 has 38,912 bytes of heap, the module's code alone took 39,084"}
 
 
+def out(wanted):
+    return OUT.with_name(OUT.name + wanted.suffix)
+
+
 def prepare(arch):
     """Everything that a build needs; returns the MicroPython folder."""
     groups = sorted({"build", ARCHS[arch]})
@@ -63,14 +69,14 @@ def recipe(arch):
     return "".join(path.read_text() for path in files)
 
 
-def compile_package(folder):
+def compile_package(folder, wanted):
     """The Python package, compiled here, which on the board would take heap and break it up.
 
     Its first file stays Python: so every release of MicroPython gets to the loader's message.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for source in sorted(PACKAGE.glob("*.py")):
+    for source in sorted(set(PACKAGE.glob("*.py")) - {PACKAGE / f for f in wanted.without()}):
         if source.name == "__init__.py":
             shutil.copy2(source, folder)
             continue
@@ -95,21 +101,22 @@ def write_package(folder, modules, package):
     return sum((folder / name).stat().st_size for _, name in urls)
 
 
-def build_natmod(arch):
+def build_natmod(arch, wanted=features.ALL):
     """Bring build/natmod/<arch>/ up to date; returns the folder."""
     started = time.monotonic()
     micropython = prepare(arch)
-    folder, build = OUT / arch, BUILD / f"natmod-{arch}"
+    folder, build = out(wanted) / arch, BUILD / f"natmod-{arch}{wanted.suffix}"
     with locked(build.name):
         say(f"Building _tinyprop.mpy for {arch} ...")
         arguments = [f"ARCH={arch}", f"MPY_DIR={micropython}", build / "_tinyprop.native.mpy"]
+        arguments += wanted.variables()
         arguments += [f"MPY_LD={setup_env.PYTHON} {micropython}/tools/mpy_ld.py"]
         make(micropython, build, build, [*arguments, "-f", PORT / "Makefile"], recipe(arch))
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy2(build / "_tinyprop.native.mpy", folder / "_tinyprop.new")
         os.replace(folder / "_tinyprop.new", folder / "_tinyprop.mpy")
         shutil.copy2(PORT / "loader.py", folder / LOADER)
-        compile_package(folder / "tinyprop")
+        compile_package(folder / "tinyprop", wanted)
         total = write_package(folder, {arch: "_tinyprop.mpy"}, "")
     size = (folder / "_tinyprop.mpy").stat().st_size
     seconds = time.monotonic() - started
@@ -120,7 +127,7 @@ def build_natmod(arch):
     return folder
 
 
-def build_all():
+def build_all(wanted=features.ALL):
     """Every architecture, and one package for all boards; returns its package.json.
 
     A compiler that cannot be had here leaves its module out, with the reason; not in CI.
@@ -128,7 +135,7 @@ def build_all():
     modules = {}
     for arch in ARCHS:
         try:
-            build_natmod(arch)
+            build_natmod(arch, wanted)
         except SystemExit as e:
             if os.environ.get("CI") or arch not in OPTIONAL:
                 raise
@@ -137,12 +144,13 @@ def build_all():
         if arch in BOARD_ARCHS:
             modules[arch] = f"{arch}/_tinyprop.mpy"
     with locked("natmod-all"):
-        total = write_package(OUT, modules, f"{BOARD_ARCHS[0]}/")
+        folder = out(wanted)
+        total = write_package(folder, modules, f"{BOARD_ARCHS[0]}/")
     say(
-        f"{short(OUT)}/package.json is ready: mpremote mip install {short(OUT)}/package.json "
-        f"takes {total:,} bytes of any board's flash"
+        f"{short(folder)}/package.json is ready: mpremote mip install {short(folder)}/package.json"
+        f" takes {total:,} bytes of any board's flash"
     )
-    return OUT / "package.json"
+    return folder / "package.json"
 
 
 def build_stock_unix():
@@ -164,16 +172,18 @@ def main():
     parser.add_argument(
         "--stock", action="store_true", help="build the unix port without tinyprop"
     )
+    parser.add_argument("--features", default="all", help=features.HELP)
     arguments = parser.parse_args()
+    wanted = features.Features(arguments.features)
     if arguments.stock:
         say(f"{short(build_stock_unix())} is ready")
         return
     if arguments.arch in TOO_SMALL:
         fail(f"no native module for {arguments.arch}: {TOO_SMALL[arguments.arch]}")
     if arguments.arch == "all":
-        build_all()
+        build_all(wanted)
     else:
-        build_natmod(arguments.arch)
+        build_natmod(arguments.arch, wanted)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import os
 import shutil
 import time
 
+import features
 import setup_env
 import xtensa_tools
-from build_unix import MODULE, PACKAGE, make, stub_library
+from build_unix import LISTS, PACKAGE, make, stub_library
 from common import BUILD, ROOT, fail, locked, run_main, say, short
 from fetch_sources import fetch_sources
 
@@ -26,11 +27,11 @@ def recipe(plain, board):
     if board in XTENSA_BOARDS:
         files += [*xtensa_tools.RECIPE, *xtensa_tools.PORT.glob("*.mk")]
     frozen = [] if plain else sorted(str(p) for p in PACKAGE.rglob("*.py"))
-    files += [] if plain else [MODULE]
+    files += [] if plain else LISTS
     return "\n".join([*frozen, *(p.read_text() for p in files)])
 
 
-def build_qemu(board, plain=False, options=()):
+def build_qemu(board, wanted=features.ALL, plain=False, options=()):
     """Bring one board's firmware up to date; returns the .elf file.
 
     `options` are more variables for make, for a plain firmware in a folder of its own.
@@ -45,11 +46,12 @@ def build_qemu(board, plain=False, options=()):
     if xtensa:
         xtensa_tools.use_clang()
     micropython = fetch_sources("unix")
-    build = BUILD / "-".join(["qemu", board, *(["plain", *options] if plain else [])])
+    build = "-".join(["qemu", board, *(["plain", *options] if plain else [])])
+    build = BUILD / f"{build}{wanted.suffix}"
     folder = xtensa_tools.PORT if xtensa else PORT / "boards" / board
     arguments = [f"BOARD={board}", f"BOARD_DIR={folder}"]
-    arguments += ["FROZEN_MANIFEST="] if plain else [f"FROZEN_MANIFEST={PORT / 'manifest.py'}"]
-    arguments += options if plain else [f"USER_C_MODULES={ROOT}"]
+    arguments += [f"FROZEN_MANIFEST={'' if plain else wanted.manifest(PORT / 'manifest.py')}"]
+    arguments += options if plain else [f"USER_C_MODULES={ROOT}", *wanted.variables()]
     if not (micropython / "lib" / "micropython-lib" / "README.md").exists():
         arguments += [f"MPY_LIB_DIR={stub_library()}"]
     started = time.monotonic()
@@ -60,7 +62,7 @@ def build_qemu(board, plain=False, options=()):
         make(micropython, "ports/qemu", build, arguments, recipe(plain, board))
         elf = build / "firmware.elf"
         if not plain:
-            elf = BUILD / "firmware" / board / "firmware.elf"
+            elf = BUILD / "firmware" / f"{board}{wanted.suffix}" / "firmware.elf"
             elf.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(build / "firmware.elf", elf.with_suffix(".new"))
             os.replace(elf.with_suffix(".new"), elf)
@@ -73,7 +75,7 @@ def main():
     parser.add_argument("board", choices=BOARDS + XTENSA_BOARDS)
     parser.add_argument("--plain", action="store_true", help="without tinyprop")
     arguments = parser.parse_args()
-    build_qemu(arguments.board, arguments.plain)
+    build_qemu(arguments.board, plain=arguments.plain)
 
 
 if __name__ == "__main__":

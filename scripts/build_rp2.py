@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import features
 import setup_env
 from build_unix import PACKAGE, make
 from common import BUILD, ROOT, fail, locked, run_logged, say, short
@@ -20,7 +21,7 @@ from fetch_sources import STAMP, fetch_sources, own_micropython
 PORT = ROOT / "ports" / "rp2"
 MODULE = PORT / "micropython.cmake"
 # What decides which files the module brings.
-LISTS = [MODULE, ROOT / "usermod_tinyprop" / "micropython.cmake"]
+LISTS = [MODULE, ROOT / "usermod_tinyprop" / "micropython.cmake", features.MANIFESTS]
 FLASH_START = 0x10000000
 # UF2 family: which chip's boot ROM takes the file.
 FAMILY = {"rp2040": 0xE48BFF56, "rp2350": 0xE48BFF59}
@@ -135,8 +136,9 @@ def write_uf2(binary, target, family):
     target.write_bytes(b"".join(blocks))
 
 
-def build_rp2(board):
-    """Bring build/firmware/<board>/ up to date; returns the folder."""
+def build_rp2(board, wanted=features.ALL):
+    """Bring build/firmware/<board>/ up to date; returns the folder. Where `wanted` leaves parts
+    out, its name ends with what there is."""
     board = REAL_NAME.get(board, board)
     missing = setup_env.require_packages("firmware") + setup_env.require_packages("build")
     if missing:
@@ -149,19 +151,21 @@ def build_rp2(board):
     with locked("mpy-cross"):
         make(micropython, "mpy-cross", BUILD / "mpy-cross", ["COPT=-O0"])
     frozen = port_frozen(micropython, board)
-    ours, plain = BUILD / f"rp2-{board}", BUILD / f"rp2-{board}-plain"
+    name = board + wanted.suffix
+    ours, plain = BUILD / f"rp2-{name}", BUILD / f"rp2-{board}-plain"
     with locked(f"rp2-{board}"):
         say(f"Building MicroPython for {board} without tinyprop, to compare ...")
         cmake_build(micropython, board, plain, [f"-DMICROPY_FROZEN_MANIFEST={frozen}"])
-        say(f"Building MicroPython for {board} with tinyprop ...")
+        say(f"Building MicroPython for {name} with tinyprop ...")
         options = [
             f"-DUSER_C_MODULES={MODULE}",
-            f"-DMICROPY_FROZEN_MANIFEST={PORT / 'manifest.py'}",
+            f"-DMICROPY_FROZEN_MANIFEST={wanted.manifest(PORT / 'manifest.py')}",
             f"-DMICROPY_MANIFEST_PORT_FROZEN={frozen}",
             *OPTIMISATION,
+            *(f"-D{v}" for v in wanted.variables()),
         ]
         cmake_build(micropython, board, ours, options)
-        folder = install(ours, BUILD / "firmware" / board, FAMILY[BOARDS[board][0]])
+        folder = install(ours, BUILD / "firmware" / name, FAMILY[BOARDS[board][0]])
         (flash, ram), (flash_plain, ram_plain) = map(
             sizes, (ours / "firmware.elf", plain / "firmware.elf")
         )

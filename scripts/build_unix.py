@@ -1,8 +1,9 @@
 """Build MicroPython's unix port with tinyprop inside: build/bin/micropython.
 
 `--sanitize` builds build/bin/micropython-asan instead: AddressSanitizer and
-UndefinedBehaviorSanitizer (ports/unix/sanitize.mk). Full output goes to build/log/. Only what
-changed is built again; the MicroPython source tree is not written to.
+UndefinedBehaviorSanitizer (ports/unix/sanitize.mk); `--features dense` builds
+build/bin/micropython-dense. Full output goes to build/log/. Only what changed is built again; the
+MicroPython source tree is not written to.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import shutil
 import sys
 import time
 
+import features
 import setup_env
 from common import BUILD, ROOT, fail, locked, run_logged, run_main, say, short
 from fetch_sources import STAMP, fetch_sources
@@ -18,6 +20,7 @@ from fetch_sources import STAMP, fetch_sources
 PORT = ROOT / "ports" / "unix"
 MODULE = ROOT / "usermod_tinyprop" / "micropython.mk"
 PACKAGE = ROOT / "py" / "tinyprop"
+LISTS = [MODULE, features.MANIFESTS]
 
 # Libraries that nothing here needs are left out: a C compiler is enough.
 FEATURES = [
@@ -59,7 +62,7 @@ def make(micropython, folder, build, arguments, recipe=""):
 def port_recipe():
     """What decides which files go into the port: their names and the texts that list them."""
     frozen = sorted(str(p) for p in PACKAGE.rglob("*.py"))
-    return "\n".join([*frozen, *(p.read_text() for p in [MODULE, *sorted(PORT.glob("*.*"))])])
+    return "\n".join([*frozen, *(p.read_text() for p in [*LISTS, *sorted(PORT.glob("*.*"))])])
 
 
 def install(program, target):
@@ -72,15 +75,17 @@ def install(program, target):
     return True
 
 
-def build_unix(sanitize=False):
-    """Bring build/bin/micropython (or micropython-asan) up to date; returns its path."""
+def build_unix(sanitize=False, wanted=features.ALL):
+    """Bring build/bin/micropython (or micropython-asan, -dense) up to date; returns its path."""
     if any(c.isspace() for c in str(ROOT)):
         fail(f"make cannot build in a folder with a space in its name: {ROOT}")
     setup_env.require_build_tools()
     micropython = fetch_sources("unix")
-    build = BUILD / ("unix-asan" if sanitize else "unix")
-    target = BUILD / "bin" / ("micropython-asan" if sanitize else "micropython")
-    arguments = [*FEATURES, f"USER_C_MODULES={ROOT}", f"FROZEN_MANIFEST={PORT / 'manifest.py'}"]
+    suffix = ("-asan" if sanitize else "") + wanted.suffix
+    build, target = BUILD / f"unix{suffix}", BUILD / "bin" / f"micropython{suffix}"
+    manifest = wanted.manifest(PORT / "manifest.py")
+    arguments = [*FEATURES, f"USER_C_MODULES={ROOT}", f"FROZEN_MANIFEST={manifest}"]
+    arguments += wanted.variables()
     if sanitize:
         arguments += ["DEBUG=1", "-f", "Makefile", "-f", PORT / "sanitize.mk"]
         arguments += [f"SANITIZE_DIR={PORT}"]
@@ -111,7 +116,9 @@ def stub_library():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sanitize", action="store_true", help="with ASan and UBSan")
-    build_unix(parser.parse_args().sanitize)
+    parser.add_argument("--features", default="all", help=features.HELP)
+    arguments = parser.parse_args()
+    build_unix(arguments.sanitize, features.Features(arguments.features))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Build firmware for a board: `make firmware PORT=rp2 BOARD=RPI_PICO`."""
+"""Build firmware for a board: `make firmware PORT=rp2 BOARD=RPI_PICO FEATURES=all`."""
 
 import argparse
 
 import build_esp32
 import build_qemu
 import build_rp2
+import features
 from common import fail, run_main
 
 # Port -> board -> what builds it.
@@ -26,6 +27,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", help=", ".join(BUILDERS))
     parser.add_argument("board", nargs="?", default="", help="default: the port's usual board")
+    parser.add_argument("--features", default="all", help=features.HELP)
     arguments = parser.parse_args()
     boards = BUILDERS.get(arguments.port)
     if boards is None:
@@ -33,7 +35,7 @@ def main():
     board = arguments.board or DEFAULT_BOARD[arguments.port]
     if board not in boards:
         fail(f"no recipe for BOARD={board} of {arguments.port}: there is {', '.join(boards)}")
-    boards[board](board)
+    boards[board](board, features.Features(arguments.features))
 
 
 if __name__ == "__main__":

@@ -34,13 +34,14 @@ def units():
     return [*sorted(SOURCES.glob("core/*.c")), *sorted(SOURCES.glob("kernels/*.c"))]
 
 
-def compiled(compiler, output, arguments):
+def compiled(compiler, output, arguments, program="layers"):
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = [compiler, *FLAGS, *arguments, BENCHMARKS / "layers.c", *units(), "-o", output]
+    source = BENCHMARKS / f"{program}.c"
+    command = [compiler, *FLAGS, *arguments, source, *units(), "-o", output]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if "error" in line]
-        fail(f"layers.c does not compile: {(said or ['no message'])[0]}")
+        fail(f"{program}.c does not compile: {(said or ['no message'])[0]}")
     return output
 
 
@@ -69,10 +70,18 @@ def on_host(flags):
 
 
 def on_core(core, flags):
+    counts, crcs = parsed(run_on_core(core, flags))
+    if not crcs:
+        fail(f"layers.c on {core} printed nothing")
+    return counts, crcs
+
+
+def run_on_core(core, flags=(), program="layers"):
+    """What a program of benchmarks/ prints on an emulated core."""
     machine, cpu = CORES[core]
-    program = compiled(
+    image = compiled(
         "arm-none-eabi-gcc",
-        BUILD / "bench" / f"layers-{core}.elf",
+        BUILD / "bench" / f"{program}-{core}.elf",
         [
             *NUMERICS,
             *flags,
@@ -81,19 +90,20 @@ def on_core(core, flags):
             BENCHMARKS / "bare_metal.c",
             *["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"],
         ],
+        program,
     )
     command = ["qemu-system-arm", "-machine", machine, "-nographic", "-monitor", "null"]
-    command += ["-serial", "null", "-semihosting", "-icount", "shift=0", "-kernel", program]
+    command += ["-serial", "null", "-semihosting", "-icount", "shift=0", "-kernel", image]
     try:
         run = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
-        fail(f"layers.c did not end on {core} within {SECONDS} s")
-    counts, crcs = parsed(run.stdout + run.stderr)
-    if run.returncode != 0 or not crcs:
-        fail(f"layers.c failed on {core}: {(run.stdout + run.stderr).strip()[-200:] or 'silence'}")
-    return counts, crcs
+        fail(f"{program}.c did not end on {core} within {SECONDS} s")
+    output = run.stdout + run.stderr
+    if run.returncode != 0 or not output.strip():
+        fail(f"{program}.c failed on {core}: {output.strip()[-200:] or 'silence'}")
+    return output
 
 
 def measure(board, flags=()):

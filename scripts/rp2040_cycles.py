@@ -68,11 +68,12 @@ def measure(i, h, o, policy, filled, warm, steps):
 """
 
 
-def on_board(port, text, timeout=300):
-    """Run Python on the board; what it printed."""
-    run = subprocess.run(
-        [MPREMOTE, "connect", port, "exec", text], capture_output=True, text=True, timeout=timeout
-    )
+def on_board(port, *texts, timeout=300):
+    """Run pieces of Python on the board, one after the other; what they printed."""
+    command = [MPREMOTE, "connect", port]
+    for text in texts:
+        command += ["exec", text]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     if run.returncode != 0:
         fail(f"the board: {(run.stdout + run.stderr).strip().splitlines()[-1]}")
     return run.stdout

@@ -23,6 +23,8 @@ set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_policy.c
 )
 set(TINYPROP_KERNELS
+    ${TINYPROP_DIR}/kernels/tp_kernels_armv6m.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_dsp.c
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
     ${TINYPROP_DIR}/kernels/tp_kernels_int.c
     ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c
@@ -41,6 +43,12 @@ set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
 set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
 # 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
 set(TINYPROP_FUSED 0 CACHE STRING "Fused multiply-adds in tinyprop's kernels")
+# 0 leaves out what only networks of maps need (core/tp_config.h).
+set(TINYPROP_MAPS 1 CACHE STRING "tinyprop with layers of maps")
+target_compile_definitions(usermod_tinyprop INTERFACE TP_MAPS=${TINYPROP_MAPS})
+# 0 leaves out models of integers.
+set(TINYPROP_INTEGER 1 CACHE STRING "tinyprop with models of integers")
+target_compile_definitions(usermod_tinyprop INTERFACE TP_INTEGER=${TINYPROP_INTEGER})
 set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")

@@ -24,6 +24,8 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_policy.c \
 	)
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
+	tp_kernels_armv6m.c \
+	tp_kernels_dsp.c \
 	tp_kernels_generic.c \
 	tp_kernels_int.c \
 	tp_kernels_sse2.c \
@@ -39,6 +41,12 @@ TINYPROP_KERNELS_OPT ?= -O3
 TINYPROP_NUMERICS := -ffp-contract=off -fno-fast-math -fno-math-errno
 # 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
 TINYPROP_FUSED ?= 0
+# 0 leaves out what only networks of maps need (core/tp_config.h).
+TINYPROP_MAPS ?= 1
+CFLAGS_USERMOD += -DTP_MAPS=$(TINYPROP_MAPS)
+# 0 leaves out models of integers.
+TINYPROP_INTEGER ?= 1
+CFLAGS_USERMOD += -DTP_INTEGER=$(TINYPROP_INTEGER)
 TINYPROP_BUILD := $(BUILD)/$(patsubst $(USER_C_MODULES)/%,%,$(TINYPROP_DIR))
 $(TINYPROP_BUILD)/core/%.o: CFLAGS += $(TINYPROP_CORE_OPT) $(TINYPROP_NUMERICS)
 $(TINYPROP_BUILD)/kernels/%.o: CFLAGS += $(TINYPROP_KERNELS_OPT) $(TINYPROP_NUMERICS) \

@@ -42,9 +42,9 @@ def checksum(m):
     return crc
 
 
-def train(policy, optimizer, layers=dense):
+def train(policy, optimizer, layers=dense, dtype="f32"):
     gc.collect()
-    m = tp.Sequential(layers(), optimizer=optimizer, policy=policy, seed=1)
+    m = tp.Sequential(layers(), optimizer=optimizer, policy=policy, seed=1, dtype=dtype)
     start = checksum(m)
     x = array("f", [0] * INPUTS)
     tp.use(m)
@@ -55,6 +55,7 @@ def train(policy, optimizer, layers=dense):
     assert end != start
     s = m.stats()
     name = type(policy).__name__ + ("" if layers == dense else "-maps")
+    name += "" if dtype == "f32" else "-" + dtype
     print(name, type(optimizer).__name__, "%08x" % end, s["trained"])
 
 
@@ -65,4 +66,8 @@ for policy in POLICIES:
     train(policy, tp.SGD(lr=0.05))
 for policy in (POLICIES[0], POLICIES[3]):
     train(policy, tp.SGD(lr=0.05), maps)
+for dtype in ("i16", "i8"):
+    for layers in (dense, maps):
+        for policy in (POLICIES[0], POLICIES[3]):
+            train(policy, tp.SGD(lr=0.05), layers, dtype)
 print("OK")

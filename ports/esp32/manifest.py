@@ -1,4 +1,5 @@
 # MicroPython's own frozen modules for ESP32 boards, and the package tinyprop. As MicroPython's own
 # packages it is frozen without line numbers (opt=3).
+options.defaults(without=())
 include("$(PORT_DIR)/boards/manifest.py")
-package("tinyprop", base_path="../../py", opt=3)
+include("../package", without=options.without, opt=3)

@@ -1,2 +1,3 @@
 # What the QEMU boards freeze: the package tinyprop.
-package("tinyprop", base_path="../../py")
+options.defaults(without=())
+include("../package", without=options.without)

@@ -22,30 +22,18 @@ from _tinyprop import Tensor
 
 from .checkpoint import load
 from .dataset import Dataset, FormatError
-from .layers import (
-    Activation,
-    Add,
-    AveragePooling1D,
-    AveragePooling2D,
-    BatchNormalization,
-    Conv1D,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling1D,
-    GlobalAveragePooling2D,
-    GlobalMaxPooling1D,
-    GlobalMaxPooling2D,
-    Input,
-    MaxPooling1D,
-    MaxPooling2D,
-    ReLU,
-)
+from .layers import Activation, Dense, Flatten, Input, ReLU
 from .optimizers import SGD, Adam
 from .policies import Full, TinyProp, TinyPropV2, TopK
 from .sequential import Sequential
+
+try:
+    from .maps import *
+except ImportError:
+
+    def __getattr__(name):
+        raise AttributeError("no '%s': built without maps, FEATURES=all has them" % name)
+
 
 __version__ = "0.1.0"
 

@@ -13,6 +13,8 @@ _DEPTHWISE = const(3)  # the last kind of layer that has weights
 _LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
 _PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
 _PLAN += ("scratch", "external")
+_DTYPES = const(("f32", "i16", "i8"))
+_LETTERS = const("fhb")
 _APART = const(("parameters", "external"))
 
 
@@ -60,12 +62,11 @@ def describe(
     if loss == "mse":
         loss = "mean_squared_error"
     kind = _layers._choice("loss", loss, _LOSSES)
-    if dtype != "f32":
-        raise ValueError("dtype %r is not available: f32" % (dtype,))
+    letter = ord(_LETTERS[_layers._choice("dtype", dtype, _DTYPES)])
     layers, shape, rows, places, shapes = _layers.compile_layers(layers, kind == 0)
     x = layers[0]
     spec = (shape, kind, batch_size, seed, x.scale, x.offset, to_optimizer(optimizer)._spec)
-    spec += (to_policy(policy)._spec, rows, keep, zero_skip)
+    spec += (to_policy(policy)._spec, rows, keep, zero_skip, letter)
     return layers, spec, places, shapes
 
 
@@ -125,14 +126,16 @@ class Sequential:
     """Sequential(layers, loss="softmax_cross_entropy", optimizer=SGD(), policy=TinyPropV2(),
     dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
-    layers: Input first, then the rest, each taking the output of the one before it. loss:
-    "softmax_cross_entropy" (y is a class index or a vector of probabilities) or
-    "mean_squared_error" (y is a vector; a number where the model has one output). batch_size 1
-    updates in place and needs no memory for gradients. All memory is taken here; training and
-    predicting with out= take none. Outputs and errors that do not live at the same time share
-    memory; with keep=True all of them can be looked at. Zero inputs of a layer are left out (with
-    the same result) where at most zero_skip percent of them are not zero; 0: never. external:
-    buffer of float32 with the parameters of the layers that are external, W then b, layer after
+    dtype: "f32", or "i16" or "i8": weights and maps of integers, with sums of 32 bits and updates
+    rounded at random; plain SGD, batch_size 1. layers: Input first, then the rest, each taking the
+    output of the one before it. loss: "softmax_cross_entropy" (y is a class index or a vector of
+    probabilities) or "mean_squared_error" (y is a vector; a number where the model has one
+    output). batch_size 1 updates in place and needs no memory for gradients. All memory is taken
+    here; training and predicting with out= take none. Outputs and errors that do not live at the
+    same time share memory; with keep=True all of them can be looked at. Zero inputs of a layer are
+    left out (with the same result) where at most zero_skip percent of them are not zero; 0: never.
+    external: buffer of float32 with the parameters of the layers that are external, W then b,
+    layer after
     layer; it may lie in flash. What trains of these layers is copied from there.
     """
 
@@ -161,9 +164,11 @@ class Sequential:
         )
         self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
         self._bind()
-        for r, at in enumerate(self._places):
+        for at in self._places:
             if hasattr(self.layers[at], "_start") and not self.layers[at].external:
-                self.layers[at]._start(self._m.weights(r), self._m.weights(r, 1))
+                start = self.get_weights(at)
+                self.layers[at]._start(*start)
+                self.set_weights(at, *start)
 
     def _bind(self):
         # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
@@ -175,12 +180,12 @@ class Sequential:
 
     def _spec(self):
         m = self._m
-        _, _, _, loss, batch, seed, _, _, _, h, w, c, keep, zero_skip = m.info()
+        _, _, _, loss, batch, seed, _, _, _, h, w, c, keep, zero_skip, letter = m.info()
         scale = m.scale()
         pair = (None, None) if scale is None else (scale[0], scale[1])
         rows = _layers.model_rows(m, self.layers, self._places)
         spec = ((h, w, c), loss, batch, seed) + pair
-        return spec + (m.optimizer(), m.policy(), rows, keep, zero_skip)
+        return spec + (m.optimizer(), m.policy(), rows, keep, zero_skip, letter)
 
     # --- Settings ---
 
@@ -198,7 +203,7 @@ class Sequential:
 
     @property
     def dtype(self):
-        return "f32"
+        return _DTYPES[_LETTERS.find(chr(self._m.info()[14]))]
 
     @property
     def optimizer(self):
@@ -303,6 +308,33 @@ class Sequential:
         """b of layer i, a Tensor (units,) over the model."""
         return self._m.weights(self._row(i), 1)
 
+    def get_weights(self, i):
+        """(W, b) of layer i as new Tensors of f32, whatever the dtype of the model is."""
+        r = self._row(i)
+        w = self._m.weights(r)
+        w, b = _tinyprop.Tensor(w.shape, "f32"), _tinyprop.Tensor(w.shape[:1], "f32")
+        self._m.floats(r, w, b, False)
+        return w, b
+
+    def set_weights(self, i, w=None, b=None):
+        """Take W and b of layer i from buffers of f32; a model of integers rounds them."""
+        self._m.floats(self._row(i), w, b, True)
+
+    def exponents(self, i):
+        """Exponents e of the output, weights and errors of layer i of a model of integers, where a
+        value is q * 2**e; biases have -20."""
+        return self._m.exponents(-1 if i == 0 else self._row(i))
+
+    def astype(self, dtype):
+        """A model of another dtype with the same layers, settings and weights, rounded."""
+        spec = self._spec()[:-1] + (ord(_LETTERS[_layers._choice("dtype", dtype, _DTYPES)]),)
+        m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, self._m.external)
+        other = Sequential(None, external=self._m.external, _block=m.block)
+        for r, i in enumerate(self._places):
+            if self._m.layer(r)[0] <= _DEPTHWISE and not self.layers[i].external:
+                other.set_weights(other._places[r], *self.get_weights(i))
+        return other
+
     def output(self, i):
         """Output of layer i after predict(), a Tensor over the model."""
         return self._m.weights(self._row(i), 2)
@@ -325,9 +357,7 @@ class Sequential:
             return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
         if isinstance(self, Sequential):
             raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
-        from .budget import choose
-
-        return choose(self, budget, contributions, settings)
+        return _layers.part("budget").choose(self, budget, contributions, settings)
 
     def summary(self):
         """Print layers, shapes, parameters and bytes."""
@@ -343,6 +373,7 @@ class Sequential:
                 last = i == self._places[-1] and self.loss == _LOSSES[0]
                 name = "softmax" if last else _layers._ACTIVATIONS[spec[1]]
                 n = ""
+                cells = [name, n, ""]
                 if spec[0] <= _DEPTHWISE:
                     n = self._parameters(r)
                     total += n
@@ -350,7 +381,7 @@ class Sequential:
                         name += (", frozen", ", bias only")[spec[3]]
                     elif spec[13] < spec[17]:
                         name += ", %d train" % spec[13]
-                cells = [name, n, 4 * n]
+                    cells = [name, n, (n - spec[17]) * self._value_bytes() + 4 * spec[17]]
             elif isinstance(y, _layers.Flatten):
                 shape = (_layers._size(shape),)
             rows.append([i, type(y).__name__, shape] + cells)
@@ -365,6 +396,9 @@ class Sequential:
         print("loss        %s, batch_size %d, seed %d" % (self.loss, self.batch_size, self.seed))
         print("optimizer   %r" % (self.optimizer,))
         print("policy      %r" % (self.policy,))
+
+    def _value_bytes(self):
+        return (4, 2, 1)[_DTYPES.index(self.dtype)]
 
     def _parameters(self, r):
         """Number of weights and biases of row r; also where they are not at hand."""

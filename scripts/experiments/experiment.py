@@ -47,8 +47,8 @@ KEYS = {
     "training": TRAINING,
     "finetune": TRAINING,
     "collection": {
-        **{"title": str, "intro": str, "experiments": list, "mean": list, "seeds": (int, list)},
-        **{"policies": dict, "rows": ("all", "means")},
+        **{"title": str, "intro": str, "experiments": list, "seeds": (int, list)},
+        **{"policies": dict, "mean": (list, dict), "rows": ("all", "means"), "commands": bool},
     },
 }
 
@@ -163,13 +163,31 @@ class Experiment:
             fail(f"{self.name}: seeds is {seeds!r}, expected: a number, or a list of seeds")
 
     def set_policies(self, table):
-        """{label: (class, settings)}; the label is the class where none is given."""
-        self.policies = {}
+        """{label: (class, settings)}; the label is the class where none is given. trainable:
+        {label: what each layer with weights trains}, where a policy says so. A dtype among the
+        settings is that of the model."""
+        self.policies, self.trainable = {}, {}
         for label, settings in table.items():
             if not isinstance(settings, dict):
                 fail(f"{self.name}: policy {label!r} is {settings!r}, expected: a table")
             settings = dict(settings)
+            if "trainable" in settings:
+                self.trainable[label] = self._trainable(label, settings.pop("trainable"))
             self.policies[label] = (settings.pop("policy", label), settings)
+
+    def _trainable(self, label, parts):
+        if self.finetune is None:
+            fail(f"{self.name}: trainable of policy {label!r} is for a fine-tuning")
+        for part in parts if isinstance(parts, list) else [parts]:
+            # True and False are integers too.
+            if not (part == "bias" or (isinstance(part, int) and part >= 0)):
+                fail(
+                    f"{self.name}: trainable of policy {label!r} has {part!r}, "
+                    'allowed: true, false, "bias", a number of filters'
+                )
+        if not isinstance(parts, list):
+            fail(f"{self.name}: trainable of policy {label!r} is {parts!r}, expected: list")
+        return parts
 
     def rates(self, table):
         """The learning rate of each epoch."""
@@ -195,8 +213,9 @@ class Collection:
     """Experiments that make one table: a file with `experiments`, or those named one by one."""
 
     def __init__(self, names):
-        # rows: "means" leaves the single experiments out of the table.
-        self.intro, self.mean, self.rows = "", None, "all"
+        # mean: names, or {label: names}. rows: "means" leaves the single experiments out of the
+        # table. commands: the document says below it how to make the rows of each.
+        self.intro, self.mean, self.rows, self.commands = "", None, "all", False
         self.experiments = []
         self.optional = set()
         paths = [find(name) for name in names]
@@ -230,3 +249,4 @@ class Collection:
             self.intro = raw.get("intro", "")
             self.mean = raw.get("mean")
             self.rows = raw.get("rows", "all")
+            self.commands = raw.get("commands", False)

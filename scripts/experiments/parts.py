@@ -104,14 +104,14 @@ def _stratified(y, share, seed=7):
     return ~out, out
 
 
-def _held_out(arrays, split, part="train"):
+def _held_out(arrays, split, draw=7, part="train"):
     """Masks over the training part: what trains and what validates; whole subjects where the
-    experiment tests on unseen ones."""
+    experiment tests on unseen ones. draw: the seed that decides which."""
     y = arrays[f"y_{part}"] if f"y_{part}" in arrays else np.zeros(len(arrays[f"x_{part}"]))
     if "validate_by" not in split:
-        return _stratified(y, VALIDATION)
+        return _stratified(y, VALIDATION, draw)
     group = _group(arrays, split["validate_by"], part)
-    who = np.random.default_rng(7).permutation(np.unique(group))
+    who = np.random.default_rng(draw).permutation(np.unique(group))
     out = np.isin(group, who[: max(1, round(len(who) * VALIDATION))])
     return ~out, out
 
@@ -206,10 +206,11 @@ def _limited(samples, n, seed=3):
     return {k: v[chosen] for k, v in samples.items()}
 
 
-def cases(experiment, arrays, validation=False, train_limit=None, test_limit=None):
+def cases(experiment, arrays, validation=None, train_limit=None, test_limit=None):
     """The trainings of an experiment: one, or one for each new speaker or subject.
 
-    validation: the test part is left alone; a fifth of the training part stands in for it.
+    validation: a seed; the test part is left alone, and the fifth of the training part that it
+    draws stands in for it.
     """
     arrays = dict(arrays)
     if experiment.data.get("spectra") or experiment.data.get("noise"):
@@ -228,7 +229,7 @@ def cases(experiment, arrays, validation=False, train_limit=None, test_limit=Non
     if "by" in split:
         return _new_subjects(experiment, arrays, validation, train_limit, test_limit)
     everything = np.ones(len(arrays["x_train"]), bool)
-    train, test = (everything, None) if not validation else _held_out(arrays, split)
+    train, test = (everything, None) if not validation else _held_out(arrays, split, validation)
     train = _select(arrays, "train", train)
     if validation:
         test = _select(arrays, "train", test)
@@ -293,7 +294,7 @@ def _new_subjects(experiment, arrays, validation, train_limit, test_limit):
             ]
         train, test = mine
         if validation:
-            kept, out = _stratified(train["y"], VALIDATION)
+            kept, out = _stratified(train["y"], VALIDATION, validation)
             test = {k: v[out] for k, v in train.items()}
             train = {k: v[kept] for k, v in train.items()}
         for what, samples in (("training", train), ("test", test)):

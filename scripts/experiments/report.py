@@ -78,7 +78,8 @@ def _cells(row, full):
 
 
 def table_rows(outcomes, chosen=None):
-    """The table, and below it the means over the experiments (`chosen`: names, or all)."""
+    """The table, and below it the means over the experiments (`chosen`: names, {label: names}, or
+    all)."""
     lines = []
     for outcome in outcomes:
         rows = outcome.rows()
@@ -108,12 +109,14 @@ def means(outcomes, chosen=None):
 
 def _mean_rows(outcomes, chosen):
     lines = []
-    for policy, row in means(outcomes, chosen).items():
-        change = f"{row['points']:+.2f} (least {row['least']:+.2f})"
-        n = len(chosen) if chosen else len(outcomes)
-        cells = [f"{row['accuracy']:.2f}", change, *(f"{row[m]:.4f}" for m in EFFORTS)]
-        cells += [f"{100 * row['skipped_share']:.1f} %", ""]
-        lines.append(("" if lines else f"mean of {n}", policy, *cells))
+    for label, names in chosen.items() if isinstance(chosen, dict) else [("", chosen)]:
+        heading = f"mean of {len(names or outcomes)}{': ' * bool(label)}{label}"
+        for policy, row in means(outcomes, names).items():
+            change = f"{row['points']:+.2f} (least {row['least']:+.2f})"
+            cells = [f"{row['accuracy']:.2f}", change, *(f"{row[m]:.4f}" for m in EFFORTS)]
+            cells += [f"{100 * row['skipped_share']:.1f} %", ""]
+            lines.append((heading, policy, *cells))
+            heading = ""
     return lines
 
 
@@ -229,6 +232,12 @@ def draw_layers(outcome, path):
     return True
 
 
+def commands(outcomes):
+    """How to make the rows of each experiment by themselves."""
+    rows = [(o.heading(), f"`make experiments SET={o.name}`") for o in outcomes]
+    return "Each by itself, with `DATA=folder`:\n\n" + markdown(("rows", "command"), rows)
+
+
 def write(outcomes, collection, command, folder, document=None):
     """Table on the terminal; records, table and pictures into the folder; the document, with the
     collection's words before the table, where it is asked for."""
@@ -246,4 +255,7 @@ def write(outcomes, collection, command, folder, document=None):
     say(f"table and pictures: {short(folder)}")
     if document:
         words = [f"# {collection.title}", collection.intro.strip()] if collection.intro else []
-        document.write_text("\n\n".join([*words, markdown(HEADER, rows)]))
+        text = [*words, markdown(HEADER, rows)]
+        if collection.commands:
+            text.append(commands(outcomes))
+        document.write_text("\n\n".join(text))

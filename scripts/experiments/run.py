@@ -87,13 +87,16 @@ class Planned:
         """Make the model and predict once, with each policy: what is wrong is said at once, and
         how large the model is."""
         e, case = self.experiment, self.cases[0]
+        sizes = []
         for label, policy in e.policies.items():
-            job = self._job(label, e.training, policy, 1, case.before or case.train, describe=True)
+            more = {"trainable": e.trainable.get(label), "describe": True}
+            job = self._job(label, e.training, policy, 1, case.before or case.train, **more)
             try:
                 runner.run_job(job, unix)
             except runner.JobError as error:
                 fail(f"{e.name}: {error}")
-        return job.result
+            sizes.append(job.result)
+        return max(sizes, key=lambda size: size["block_bytes"])
 
     def _add(self, seed, case):
         e = self.experiment
@@ -107,6 +110,7 @@ class Planned:
         for policy, spec in e.policies.items():
             label = f"{policy}, {who}seed {seed}"
             table = e.finetune or e.training
+            more["trainable"] = e.trainable.get(policy)
             job = self._job(label, table, spec, seed, case.train, case.test, **more)
             job.start, job.scored = start, case.scored
             self.jobs.append((policy, seed, case.who, job))
@@ -206,7 +210,12 @@ def parse(arguments):
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--lr", nargs="+", type=float, help="try these learning rates")
     parser.add_argument(
-        "--validation", action="store_true", help="test on a fifth of the training part instead"
+        "--validation",
+        type=int,
+        nargs="?",
+        const=7,
+        metavar="SEED",
+        help="test on a fifth of the training part instead, drawn by this seed",
     )
     parser.add_argument("--train-samples", type=int, help="at most so many to train with")
     parser.add_argument("--test-samples", type=int)
@@ -222,7 +231,7 @@ def parse(arguments):
 def train(arguments):
     """Run what the command line says; (collection, outcomes), without outcomes for --plan."""
     a = parse(arguments)
-    for name in ("workers", "seeds", "epochs", "train_samples", "test_samples"):
+    for name in ("workers", "seeds", "epochs", "validation", "train_samples", "test_samples"):
         value = getattr(a, name)
         if value is not None and value < 1:
             fail(f"--{name.replace('_', '-')} is {value}, allowed 1 and more")

@@ -82,7 +82,14 @@ def settings(**more):
     return {
         **{"model": None, "loss": "softmax_cross_entropy", "optimizer": ["SGD", {}]},
         **{"policy": ["Full", {}], "rates": [], "seed": 1, "batch_size": 1, "curve": False},
-        **{"scores": False, "start": False, "keep": False, "describe": False, "tests": True},
+        **{
+            "scores": False,
+            "start": False,
+            "trainable": None,
+            "keep": False,
+            "describe": False,
+            "tests": True,
+        },
         # Not for the board: how much memory a job wants.
         "block_bytes": 0,
         **more,

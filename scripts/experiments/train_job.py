@@ -4,7 +4,8 @@ beside it, prints one JSON object a line.
 The job: model ({"layers": [..]} or {"module": .., "arguments": ..}), classes, loss, optimizer and
 policy ([name, settings]), rates (the learning rate of each epoch, float32 as hex), seed,
 batch_size, curve (evaluate after every epoch), scores (print the loss of each test sample), start
-(go on from start.tp), keep (write model.tp), describe (only make the model and tell its size).
+(go on from start.tp), trainable (what each layer with weights trains, or null for all that it
+says itself), keep (write model.tp), describe (only make the model and tell its size).
 Files: train.tpd, test.tpd (where there is a test part). Lines: {"scores": [..]}, {"epoch": ..},
 {"result": ..}; or {"error": ..}.
 """
@@ -40,7 +41,26 @@ def make(what, kind, settings):
         raise ValueError("%s (%s): %s" % (what, kind, e))
 
 
-def layers(model, train):
+def weighted(layers):
+    """Places of the layers with weights."""
+    return [i for i, y in enumerate(layers) if getattr(y, "_kind", 9) <= 3]
+
+
+def layers(job, train):
+    """All layers, training what the job says."""
+    made = described(job["model"], train)
+    parts = job["trainable"]
+    if parts is not None:
+        places = weighted(made)
+        if len(parts) != len(places):
+            what = "trainable has %d entries, the model %d layers with weights"
+            raise ValueError(what % (len(parts), len(places)))
+        for i, part in zip(places, parts):
+            made[i].trainable = part
+    return made
+
+
+def described(model, train):
     """All layers. Of a file: what its layers(input, **arguments) gives. In a list "classes" is the
     number of classes or targets, and a layer that takes another one (`other`, `after`) says the
     `name` that one was given."""
@@ -70,10 +90,15 @@ def layers(model, train):
     return made
 
 
-def efforts(m):
+def efforts(m, whole):
+    """whole: dense multiply-accumulates, forward and backward, of the net that trains all."""
     s = m.stats()
-    names = ("effort_backward", "effort_total", "policy_effort_backward", "policy_effort_total")
-    r = {name: s[name] for name in names}
+    forward, backward = m._m.counters()[7:]
+    shares = {"backward": backward / whole[1], "total": (forward + backward) / sum(whole)}
+    r = {}
+    for kind, share in shares.items():
+        for name in ("effort_" + kind, "policy_effort_" + kind):
+            r[name] = s[name] * share
     seen = s["seen"] or 1
     r["skipped_share"] = (s["skipped"] + s["waited"]) / seen
     r["waited_share"] = s["waited"] / seen
@@ -103,22 +128,30 @@ def score(job, m, test):
 def run(job):
     train = tp.Dataset("train.tpd")
     test = tp.Dataset("test.tpd") if job["tests"] else None
+    dtype = job["policy"][1].pop("dtype", "f32")
     optimizer, policy = make("optimizer", *job["optimizer"]), make("policy", *job["policy"])
-    if job["start"]:
-        m = tp.load("start.tp")
+    start = tp.load("start.tp") if job["start"] else None
+    if start and job["trainable"] is None:
+        m = start
         m.set_optimizer(optimizer)
         m.set_policy(policy)
         m.reset_stats()
     else:
         m = tp.Sequential(
-            layers(job["model"], train),
+            layers(job, train),
             loss=job["loss"],
             optimizer=optimizer,
             policy=policy,
             seed=job["seed"],
             batch_size=job["batch_size"],
+            dtype=dtype,
         )
-    forward, backward = m._m.counters()[7:]
+    forward, backward = whole = (start or m)._m.counters()[7:]
+    if start and start is not m:
+        for i in weighted(m.layers):
+            memoryview(m.weights(i))[:] = memoryview(start.weights(i))
+            memoryview(m.bias(i))[:] = memoryview(start.bias(i))
+    start = None  # its memory is free again
     result = {"block_bytes": m.plan()["total"], "forward_macs": forward, "backward_macs": backward}
     result["inputs"], result["outputs"] = train.x.size, train.classes or train.targets
     if job["describe"]:
@@ -139,7 +172,7 @@ def run(job):
     def after_epoch(info):
         done = info["epoch"]
         if test and (job["curve"] or done == len(rates)):
-            point = efforts(m)
+            point = efforts(m, whole)
             point.update(score(job, m, test))
             point["epoch"] = done
             say("epoch", point)
@@ -149,7 +182,7 @@ def run(job):
     if rates:
         m.lr = rates[0]
         m.fit(train, epochs=len(rates), callback=after_epoch, verbose=0)
-    result.update(efforts(m))
+    result.update(efforts(m, whole))
     if job["keep"]:
         m.save("model.tp")
     say("result", result)

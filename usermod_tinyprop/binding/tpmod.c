@@ -216,6 +216,9 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, const char *label) {
                 : f->lo > 0.0f ? "the block has $g bytes, the model needs $l"
                                : "the block must start at a multiple of $a bytes";
             break;
+        case TP_ERR_FEATURE:
+            text = "built without $w (FEATURES=all has them)";
+            break;
         case TP_ERR_SIZE:
             type = &mp_type_MemoryError;
             text = "the model needs more than 2147483647 bytes";

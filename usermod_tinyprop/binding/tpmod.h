@@ -195,6 +195,8 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_counters, tpmod_model_counters_obj) \
     X(fixed, MP_QSTR_layer, tpmod_model_layer_obj) \
     X(var, MP_QSTR_weights, tpmod_model_weights_obj) \
+    X(var, MP_QSTR_floats, tpmod_model_floats_obj) \
+    X(fixed, MP_QSTR_exponents, tpmod_model_exponents_obj) \
     X(fixed, MP_QSTR_scale, tpmod_model_scale_obj)
 
 #define TPMOD_SESSION_METHODS(X) \

@@ -180,10 +180,10 @@ static void tpmod_read_policy(tp_policy_t *policy, mp_obj_t o) {
 
 // --- Parsing a specification ---
 // spec = ((h, w, c), loss, batch, seed, scale, offset, optimizer, policy, layers, keep,
-// zero_skip): scale and offset are float32 buffers or None, the rest the numbers of tp.h in
+// zero_skip, dtype): dtype is the letter of enum tp_dtype as a number; scale and offset are float32 buffers or None, the rest the numbers of tp.h in
 // the order of the tables above. A layer starts with a text that names it in errors.
 
-enum { TPMOD_SPEC_ITEMS = 11, TPMOD_LAYER_ITEMS = 1 + MP_ARRAY_SIZE(tpmod_spec_layer_fields) };
+enum { TPMOD_SPEC_ITEMS = 12, TPMOD_LAYER_ITEMS = 1 + MP_ARRAY_SIZE(tpmod_spec_layer_fields) };
 
 static uint32_t tpmod_seed(mp_obj_t o) {
     if (!tpmod_is_int(o)) {
@@ -207,6 +207,7 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
     tpmod_read_policy(&spec->policy, v[7]);
     spec->keep = (uint8_t)tpmod_int_in(v[9], "keep", NULL, 0, 1);
     spec->zero_skip = (uint8_t)tpmod_int_in(v[10], "zero_skip", NULL, 0, 100);
+    spec->dtype = (uint8_t)tpmod_int_in(v[11], "dtype", NULL, 0, 127);
     size_t n = 0;
     mp_obj_t *rows = NULL;
     mp_obj_get_array(v[8], &n, &rows);
@@ -272,7 +273,7 @@ static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
     if (m == NULL) {
         tpmod_raise_value("the block of this model was changed from outside");
     }
-    if (self->external != mp_const_none) {
+    if (TP_MAPS && self->external != mp_const_none) {
         tp_fault_t fault;
         mp_get_buffer_raise(self->external, &b, MP_BUFFER_READ);
         tpmod_check(tp_model_external(m, b.buf, b.len, &fault), &fault);
@@ -300,7 +301,8 @@ static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, s
     if (n_args == 1 || args[1] == mp_const_none) {
         int err = tp_model_check(b.buf, b.len);
         if (err < 0) {
-            tpmod_raise_fault(TP_ERR_FORMAT, &fault, NULL);
+            fault.what = "layers of maps";
+            tpmod_raise_fault(err == TP_ERR_FEATURE ? err : TP_ERR_FORMAT, &fault, NULL);
         }
     } else {
         tp_layer_spec_t layers[TP_MAX_LAYERS];
@@ -788,12 +790,12 @@ static mp_obj_t tpmod_new_uints(size_t n, const uint64_t *values) {
 }
 
 // info() -> (n_layers, n_in, n_out, loss, batch, seed, n_scale, block_bytes, persist_bytes, h, w,
-// c, keep, zero_skip)
+// c, keep, zero_skip, dtype)
 static mp_obj_t tpmod_model_info(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     const uint64_t values[] = {m->n_layers, tp_model_inputs(m), tp_model_outputs(m), m->loss,
         m->batch, m->seed, m->n_scale, m->block_bytes, m->persist_bytes, m->h, m->w, m->c, m->keep,
-        m->zero_skip};
+        m->zero_skip, m->dtype != 0 ? m->dtype : TP_F32};
     return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
@@ -841,17 +843,17 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
     mp_int_t what = n_args > 2 ? mp_obj_get_int(args[2]) : 0;
     const tp_layer_t *t = tp_model_layer(m, l);
     if (what < 2) {
-        const float *p = what == 0 ? tp_layer_weights(m, l) : tp_layer_bias(m, l);
+        const void *p = what == 0 ? tp_layer_weights(m, l) : tp_layer_bias(m, l);
         if (p == NULL) {
             tpmod_raise_value("this layer has no weights here");
         }
         uint32_t dims[] = {t->c, t->kernel_h, t->kernel_w, 0}, ndim = 1;
         if (what == 0) {
-            bool some = (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0;
+            bool some = TP_MAPS && (t->flags & TP_ROW_EXTERNAL) != 0 && t->rows > 0;
             dims[0] = some ? t->rows : t->c;
             ndim = t->kind == TP_LAYER_CONV ? 4 : 3;
         }
-        if (what == 0 && t->kind == TP_LAYER_DENSE) {
+        if (what == 0 && (!TP_MAPS || t->kind == TP_LAYER_DENSE)) {
             dims[1] = n;
             ndim = 2;
         } else if (what == 0) {
@@ -859,14 +861,19 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
         }
         mp_obj_t owner = self->block;
         uintptr_t at = (uintptr_t)p - (uintptr_t)m;
-        if (at >= m->block_bytes) {
+        if (TP_MAPS && at >= m->block_bytes) {
             mp_buffer_info_t b;
             owner = self->external;
             mp_get_buffer_raise(owner, &b, MP_BUFFER_READ);
             at = (uintptr_t)p - (uintptr_t)b.buf;
         }
-        return tpmod_tensor_new(owner, (uint32_t)at, TP_F32, ndim, dims);
+        uint8_t dtype = m->dtype == 0 ? TP_F32 : what == 0 ? m->dtype : TP_I32;
+        return tpmod_tensor_new(owner, (uint32_t)at, dtype, ndim, dims);
     }
+    // Of an integer model the output is float32 after predict(), d has 32 bits.
+    uint8_t dtype = m->dtype == 0 || (what == 2 && l + 1u == m->n_layers) ? TP_F32
+        : what == 2                                                       ? m->dtype
+                                                                          : TP_I32;
     const uint32_t dims[] = {t->h, t->w, t->c}, bytes = 4u * t->h * t->w * t->c;
     uint32_t at = what == 2 ? t->off_act : t->off_d;
     bool taken = what != 2 && !m->keep;
@@ -879,9 +886,53 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
                                   : "its memory is shared: make the model with keep=True");
     }
     bool vector = t->h == 1 && t->w == 1;
-    return tpmod_tensor_new(self->block, at, TP_F32, vector ? 1 : 3, vector ? dims + 2 : dims);
+    return tpmod_tensor_new(self->block, at, dtype, vector ? 1 : 3, vector ? dims + 2 : dims);
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_weights_obj, 2, 3, tpmod_model_weights);
+
+// exponents(l) -> of layer l (-1: the input) those of its output, weights and errors
+static mp_obj_t tpmod_model_exponents(mp_obj_t self_in, mp_obj_t l_in) {
+    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    uint32_t r = l_in == MP_OBJ_NEW_SMALL_INT(-1) ? 0 : tpmod_layer_index(m, l_in) + 1u;
+    if (m->dtype == 0) {
+        tpmod_raise_value("a model of f32 has no exponents");
+    }
+    const tp_range_t *q = tp_model_ranges(m) + r;
+    mp_obj_t items[] = {
+        MP_OBJ_NEW_SMALL_INT(q->e_a), MP_OBJ_NEW_SMALL_INT(q->e_w), MP_OBJ_NEW_SMALL_INT(q->e_d)};
+    return mp_obj_new_tuple(3, items);
+}
+MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_exponents_obj, tpmod_model_exponents);
+
+// floats(l, w, b, put): float32 copies of weights and biases of layer l into the buffers w and b,
+// or with put from there into the model; either may be None
+static mp_obj_t tpmod_model_floats(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(args[0]));
+    uint32_t l = tpmod_layer_index(m, args[1]), c = tp_model_layer(m, l)->c;
+    bool put = mp_obj_is_true(args[4]);
+    float *parts[2] = {NULL, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        if (args[2 + i] != mp_const_none) {
+            uint32_t n;
+            parts[i] = tpmod_floats(args[2 + i], i == 0 ? "weights" : "bias",
+                put ? MP_BUFFER_READ : MP_BUFFER_RW, &n);
+            tpmod_check_count(i == 0 ? "weights" : "bias", n,
+                i == 0 ? (size_t)tp_layer_fan_in(m, l) * c : c);
+        }
+    }
+    tpmod_hold_t hold;
+    tpmod_hold(&hold);
+    int err =
+        put ? tp_set_weights(m, l, parts[0], parts[1]) : tp_get_weights(m, l, parts[0], parts[1]);
+    tpmod_release(&hold);
+    if (err < 0) {
+        tpmod_raise_value(err == TP_ERR_NONFINITE ? "NaN or infinity in the weights"
+                                                  : "this layer has no weights here");
+    }
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_floats_obj, 5, 5, tpmod_model_floats);
 
 // scale() -> Tensor (2, n): input scale and offset; None where the model has none
 static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {

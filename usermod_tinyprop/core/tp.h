@@ -38,6 +38,7 @@ enum {
     TP_ERR_BLOCK = -5,     // the block is too small or not aligned to TP_BLOCK_ALIGN
     TP_ERR_SIZE = -6,      // the model needs more bytes than a 32-bit offset can address
     TP_ERR_FORMAT = -7,    // not a tinyprop model, or a damaged one
+    TP_ERR_FEATURE = -8,   // this build has no such thing (tp_config.h); what names it
 };
 
 // What was wrong. `layer` is the index in the layer table, -1 where no layer is meant.
@@ -273,7 +274,8 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
 
 // Full check of a block that came from outside (a file): header, table and every offset must
 // be what tp_plan gives for the same specification, every number in its range, and parameters
-// finite. Volatile parts are cleared; a block that is refused may have changed. TP_ERR_FORMAT, or TP_ERR_BLOCK where bytes is too small.
+// finite. Volatile parts are cleared; a block that is refused may have changed. TP_ERR_FORMAT,
+// TP_ERR_BLOCK where bytes is too small, TP_ERR_FEATURE where only another build can use it.
 int tp_model_check(void *block, size_t bytes);
 
 // Cheap check for each call: block is a live model that fits into bytes. NULL if not.

@@ -63,7 +63,7 @@ static tp_layer_spec_t tp_spec_of(const tp_model_t *m, uint32_t l) {
     s.init = t->init;
     s.trainable = t->trainable;
     s.units = t->c;
-    if (t->kind == TP_LAYER_DEPTHWISE) {
+    if (TP_MAPS && t->kind == TP_LAYER_DEPTHWISE) {
         // A damaged row may name a source that does not exist; the check of the plan sees it.
         uint32_t channels = t->source <= l ? tp_map_shape(m, t->source).c : 0;
         s.units = channels != 0 ? t->c / channels : 0;
@@ -78,7 +78,7 @@ static tp_layer_spec_t tp_spec_of(const tp_model_t *m, uint32_t l) {
     s.source = t->source != 0 ? t->source : TP_FROM_INPUT;
     s.other = t->other != 0 ? t->other : TP_FROM_INPUT;
     s.rows = t->rows;
-    s.external = (t->flags & TP_ROW_EXTERNAL) != 0;
+    s.external = t->flags / TP_ROW_EXTERNAL % 2u;
     s.recompute = t->again != 0;
     return s;
 }
@@ -111,8 +111,9 @@ int tp_model_check(void *block, size_t bytes) {
     spec.n_scale = m->n_scale;
     spec.scale = tp_scale(m);
     spec.offset = spec.scale + m->n_scale;
-    if (tp_plan(&spec, &plan, NULL) != TP_OK) {
-        return TP_ERR_FORMAT;
+    int err = tp_plan(&spec, &plan, NULL);
+    if (err != TP_OK) {
+        return err == TP_ERR_FEATURE ? err : TP_ERR_FORMAT;
     }
     // Lay out in place and look whether that changed anything: a second table would take 3 kB of
     // a small stack.

@@ -13,6 +13,12 @@
 // Longest back-off in epochs: 5 bits of the one byte kept per stored sample.
 #define TP_BACKOFF_MAX 31u
 
+// 0 leaves out all but chains of dense layers: no layers of maps, no branches, nothing external or
+// computed again. What remains has the same blocks, files and bits.
+#ifndef TP_MAPS
+#define TP_MAPS 1
+#endif
+
 // 1 leaves out kernels for one instruction set.
 #ifndef TP_GENERIC_ONLY
 #define TP_GENERIC_ONLY 0

@@ -23,6 +23,11 @@ tp_geometry_t tp_geometry(const tp_layer_t *t, tp_shape_t in) {
     tp_geometry_t g;
     bool dense = t->kind == TP_LAYER_DENSE;
     g.in = in;
+    if (!TP_MAPS) {
+        g.filters = t->c;
+        g.fan_in = tp_elements(in);
+        return g;
+    }
     g.kh = dense ? in.h : tp_or(t->kernel_h, in.h);
     g.kw = dense ? in.w : tp_or(t->kernel_w, in.w);
     g.sh = tp_or(t->stride_h, 1);
@@ -51,10 +56,10 @@ static uint32_t tp_places_along(uint32_t size, uint32_t kernel, uint32_t stride,
 
 static int tp_row_shape(const tp_spec_t *s, uint32_t l, tp_shape_t *shapes, tp_fault_t *fault) {
     const tp_layer_spec_t *q = &s->layers[l];
-    tp_shape_t in = shapes[tp_resolve(q->source, l)];
+    tp_shape_t in = shapes[tp_source_of(q, l)];
     uint32_t h = in.h, w = in.w, c = in.c;
     uint32_t fan_in = h * w * c; // of a map: at most TP_MAX_MAP
-    if (q->kind == TP_LAYER_DENSE) {
+    if (!TP_MAPS || q->kind == TP_LAYER_DENSE) {
         h = w = 1;
         c = q->units;
     } else if (q->kind <= TP_LAYER_AVERAGE_POOL) {
@@ -80,7 +85,7 @@ static int tp_row_shape(const tp_spec_t *s, uint32_t l, tp_shape_t *shapes, tp_f
         return tp_fail(fault, TP_ERR_RANGE, "weights of a unit", (int32_t)l, (float)fan_in, 1.0f,
             (float)TP_MAX_UNITS);
     }
-    if (c > TP_MAX_UNITS || (uint64_t)h * w * c > TP_MAX_MAP) {
+    if (TP_MAPS && (c > TP_MAX_UNITS || (uint64_t)h * w * c > TP_MAX_MAP)) {
         bool channels = c > TP_MAX_UNITS;
         return tp_fail(fault, TP_ERR_RANGE, channels ? "channels" : "values of the output",
             (int32_t)l, channels ? (float)c : (float)h * (float)w * (float)c, 1.0f,
@@ -104,6 +109,9 @@ int tp_shapes(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
 // How row l uses map r: 0 not, 1 as its source, 2 as the other.
 static uint32_t tp_uses(const tp_spec_t *s, uint32_t l, uint32_t r) {
     const tp_layer_spec_t *q = &s->layers[l];
+    if (!TP_MAPS) {
+        return l == r;
+    }
     return tp_resolve(q->source, l) == r                          ? 1
         : q->kind == TP_LAYER_ADD && tp_resolve(q->other, l) == r ? 2
                                                                   : 0;
@@ -123,9 +131,15 @@ static void tp_flag_rows(const tp_spec_t *s, uint8_t *flags) {
     for (uint32_t l = 0; l < s->n_layers; l++) {
         const tp_layer_spec_t *q = &s->layers[l];
         bool wants = tp_has_weights(q->kind) && q->trainable != TP_TRAIN_NONE;
-        wants = wants || tp_wants_d(s, flags, tp_resolve(q->source, l)) ||
-            (q->kind == TP_LAYER_ADD && tp_wants_d(s, flags, tp_resolve(q->other, l)));
+        wants = wants || tp_wants_d(s, flags, tp_source_of(q, l)) ||
+            (TP_MAPS && q->kind == TP_LAYER_ADD && tp_wants_d(s, flags, tp_resolve(q->other, l)));
         flags[l] = wants ? TP_ROW_WANTS_D : 0;
+        if (!TP_MAPS) {
+            flags[l] |= TP_ROW_FIRST_SOURCE | TP_ROW_LAST_SOURCE;
+        }
+    }
+    if (!TP_MAPS) {
+        return;
     }
     for (uint32_t r = 0; r <= s->n_layers; r++) {
         bool lowest = true;
@@ -157,14 +171,14 @@ static void tp_live(const tp_spec_t *s, const uint8_t *flags, tp_span_t *spans, 
     a->from = (uint8_t)(r > 0 ? r - 1u : 0);
     a->to = tp_later(a->from, r == last ? last : 0);
     uint32_t first_use = r == last ? last : 2u * last;
-    for (uint32_t l = r; l < last; l++) {
+    for (uint32_t l = r; l < last && (TP_MAPS || l == r); l++) {
         const tp_layer_spec_t *q = &s->layers[l];
         if (tp_uses(s, l, r) == 0) {
             continue;
         }
         bool trains = tp_has_weights(q->kind) && q->trainable == TP_TRAIN_ALL;
         // x for the weights, or to find the largest; a for its derivative.
-        bool again = trains || (wants && q->kind == TP_LAYER_MAX_POOL) ||
+        bool again = trains || (TP_MAPS && wants && q->kind == TP_LAYER_MAX_POOL) ||
             (wants && s->layers[r - 1u].activation != TP_LINEAR);
         a->to = tp_later(a->to, l);
         if (again) {
@@ -172,7 +186,7 @@ static void tp_live(const tp_spec_t *s, const uint8_t *flags, tp_span_t *spans, 
         }
         first_use = r == last ? first_use : 2u * last - l;
     }
-    if (r > 0 && s->layers[r - 1u].kind == TP_LAYER_MAX_POOL && wants) {
+    if (TP_MAPS && r > 0 && s->layers[r - 1u].kind == TP_LAYER_MAX_POOL && wants) {
         tp_need(a, 2u * last - (r - 1u));
     }
     if (r > 0 && wants) {
@@ -186,6 +200,7 @@ static void tp_keep_or_recompute(const tp_spec_t *s, tp_span_t *spans) {
     for (uint32_t r = s->n_layers + 1u; r-- > 0;) {
         tp_span_t *a = &spans[r];
         bool kept = r == 0 || r == s->n_layers || s->keep || !s->layers[r - 1u].recompute;
+        kept = kept || !TP_MAPS;
         if (a->again == 0) {
             continue;
         }
@@ -232,12 +247,12 @@ static void tp_share_in_place(const tp_spec_t *s, const uint8_t *flags, tp_span_
 
 static bool tp_alive(const tp_span_t *a, uint32_t from, uint32_t to) {
     return (a->from <= to && from <= a->to) ||
-        (a->again != 0 && a->again <= to && from <= a->again_to);
+        (TP_MAPS && a->again != 0 && a->again <= to && from <= a->again_to);
 }
 
 static bool tp_collide(const tp_span_t *a, const tp_span_t *b) {
-    bool both =
-        tp_alive(a, b->from, b->to) || (b->again != 0 && tp_alive(a, b->again, b->again_to));
+    bool both = tp_alive(a, b->from, b->to) ||
+        (TP_MAPS && b->again != 0 && tp_alive(a, b->again, b->again_to));
     return both && a->at < b->at + b->bytes && b->at < a->at + a->bytes;
 }
 
@@ -254,7 +269,7 @@ static void tp_place(tp_span_t *spans, uint32_t n, tp_span_t *span) {
 }
 
 static bool tp_roots(const tp_span_t *spans, uint32_t i) {
-    return spans[i].root == i && spans[i].bytes > 0;
+    return (!TP_MAPS || spans[i].root == i) && spans[i].bytes > 0;
 }
 
 // load[i]: the most bytes alive at once during the life of span i. Returns the most of all.
@@ -336,7 +351,7 @@ uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans
             spans[i].to = UINT8_MAX;
         }
     }
-    if (!s->keep) {
+    if (TP_MAPS && !s->keep) {
         tp_share_in_place(s, flags, spans);
     }
     uint32_t load[TP_SPANS], best = 0;
@@ -347,7 +362,7 @@ uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans
         total = other < total ? other : total;
     }
     tp_pack(spans, n, load, best);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; TP_MAPS && i < n; i++) {
         spans[i].at = spans[spans[i].root].at;
     }
     return total;

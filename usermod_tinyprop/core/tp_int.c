@@ -164,7 +164,7 @@ static int32_t tp_exponent(int32_t e) {
 // The smallest exponent at which `limit` takes no more than three quarters of the range.
 static int8_t tp_weight_exponent(const tp_model_t *m, float limit) {
     tp_mant_t s = tp_split(limit > 0.0f ? limit : 1.0f);
-    for (int64_t room = tp_wide(m) ? 12288 : 96; room < s.m; room <<= 1) {
+    for (int64_t room = tp_is_i16(m) ? 12288 : 96; room < s.m; room <<= 1) {
         s.x++;
     }
     return (int8_t)tp_exponent(s.x);
@@ -195,7 +195,7 @@ void tp_int_weights_within(tp_model_t *m, uint32_t l, float limit) {
 }
 
 void tp_int_put_weight(tp_model_t *m, uint32_t l, size_t i, float w) {
-    int32_t most = tp_wide(m) ? INT16_MAX : INT8_MAX;
+    int32_t most = tp_is_i16(m) ? INT16_MAX : INT8_MAX;
     int32_t q = tp_quantize(w, tp_model_ranges(m)[l + 1u].e_w);
     tp_store(m, tp_layer_weights(m, l), i, tp_clip(q, most));
 }
@@ -215,7 +215,7 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
 
 // Weights that have come close to the end of their range: halved, one exponent up.
 static void tp_grow_weights(tp_model_t *m) {
-    int32_t most = tp_wide(m) ? 28672 : 112;
+    int32_t most = tp_is_i16(m) ? 28672 : 112;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
         void *w = tp_layer_weights(m, l);

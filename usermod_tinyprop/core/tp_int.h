@@ -44,21 +44,21 @@ int32_t tp_round_at_random(tp_model_t *m, int32_t p, int32_t t);
 // sigmoid of t * 2^-12, times 32768; |t| < 32768.
 int32_t tp_int_sigmoid(int32_t t);
 
-static inline bool tp_wide(const tp_model_t *m) {
+static inline bool tp_is_i16(const tp_model_t *m) {
     return m->dtype == TP_I16;
 }
 
 // Bits of a value of a map.
 static inline int32_t tp_map_bits(const tp_model_t *m) {
-    return tp_wide(m) ? 10 : 7;
+    return tp_is_i16(m) ? 10 : 7;
 }
 
 static inline int32_t tp_load(const tp_model_t *m, const void *map, size_t i) {
-    return tp_wide(m) ? ((const int16_t *)map)[i] : ((const int8_t *)map)[i];
+    return tp_is_i16(m) ? ((const int16_t *)map)[i] : ((const int8_t *)map)[i];
 }
 
 static inline void tp_store(const tp_model_t *m, void *map, size_t i, int32_t v) {
-    if (tp_wide(m)) {
+    if (tp_is_i16(m)) {
         ((int16_t *)map)[i] = (int16_t)v;
     } else {
         ((int8_t *)map)[i] = (int8_t)v;

@@ -36,7 +36,7 @@ static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     k.t = t;
     k.l = l;
     k.g = tp_geometry(t, tp_map_shape(m, t->source));
-    k.wide = tp_wide(m);
+    k.wide = tp_is_i16(m);
     k.bytes = k.wide ? 2u : 1u;
     k.last = l + 1u == m->n_layers;
     k.x = (uint8_t *)tp_map(m, t->source);

@@ -24,8 +24,22 @@ static inline float *tp_scale(tp_model_t *m) {
     return tp_at(m, tp_scale_offset(m));
 }
 
+// What dense chains have in common stands in these few, as a constant where there is nothing else
+// (TP_MAPS 0), so that the compiler drops what only maps need.
+static inline int32_t tp_high(const tp_layer_t *t) {
+    return TP_MAPS ? t->h : 1;
+}
+
+static inline int32_t tp_wide(const tp_layer_t *t) {
+    return TP_MAPS ? t->w : 1;
+}
+
+static inline uint32_t tp_n_places(const tp_layer_t *t) {
+    return (uint32_t)tp_high(t) * (uint32_t)tp_wide(t);
+}
+
 static inline uint32_t tp_row_size(const tp_layer_t *t) {
-    return (uint32_t)t->h * t->w * t->c;
+    return tp_n_places(t) * t->c;
 }
 
 static inline bool tp_is_int(const tp_model_t *m) {
@@ -38,7 +52,16 @@ static inline uint32_t tp_value_bytes(uint8_t dtype) {
 }
 
 static inline bool tp_has_weights(uint8_t kind) {
-    return kind <= TP_LAYER_DEPTHWISE;
+    return !TP_MAPS || kind <= TP_LAYER_DEPTHWISE;
+}
+
+static inline bool tp_is_external(const tp_layer_t *t) {
+    return TP_MAPS && (t->flags & TP_ROW_EXTERNAL) != 0;
+}
+
+static inline bool tp_has_flag(const tp_layer_t *t, uint32_t flag) {
+    // Each map of a chain has one row that takes it, which is the first and the last one.
+    return !TP_MAPS || (t->flags & flag) != 0;
 }
 
 // Fill fault (may be NULL) and pass the code on.
@@ -64,6 +87,14 @@ typedef struct {
     uint32_t filters;    // of one group
     bool contiguous;     // the values of a window lie one after the other in memory
 } tp_geometry_t;
+
+static inline bool tp_is_contiguous(const tp_geometry_t *g) {
+    return !TP_MAPS || g->contiguous;
+}
+
+static inline uint32_t tp_groups(const tp_geometry_t *g) {
+    return TP_MAPS ? g->groups : 1u;
+}
 
 // Map r of a model: 0 its input, r the output of row r - 1.
 static inline tp_shape_t tp_map_shape(const tp_model_t *m, uint32_t r) {
@@ -96,6 +127,9 @@ typedef struct {
 #define TP_SPANS (2u * TP_MAX_LAYERS + 1u)
 // The map that row l takes as its source (or other).
 uint32_t tp_resolve(uint8_t wish, uint32_t l);
+static inline uint32_t tp_source_of(const tp_layer_spec_t *s, uint32_t l) {
+    return TP_MAPS ? tp_resolve(s->source, l) : l;
+}
 // Shapes of all maps (n_layers + 1).
 int tp_shapes(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault);
 // Geometry from what stands in a row of the table, and the shape of its source.

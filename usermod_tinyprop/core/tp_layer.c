@@ -10,13 +10,15 @@ static float *tp_scratch(tp_model_t *m) {
 
 // The window at place (y, x) of the output; of a group of channels where these are on their own.
 static tp_k_window_t tp_window(const tp_geometry_t *g, int32_t y, int32_t x, uint32_t group) {
-    int32_t n = (int32_t)(g->groups > 1 ? 1u : g->in.c);
+    int32_t n = (int32_t)(tp_groups(g) > 1 ? 1u : g->in.c);
     return (tp_k_window_t){g->in.h, g->in.w, g->in.c, g->kh, g->kw, y * g->sh - g->top,
         x * g->sw - g->left, (int32_t)group * n, n};
 }
 
 static size_t tp_corner(const tp_k_window_t *q) {
-    return ((size_t)q->y0 * (size_t)q->w + (size_t)q->x0) * (size_t)q->c + (size_t)q->c0;
+    return !TP_MAPS
+        ? 0
+        : ((size_t)q->y0 * (size_t)q->w + (size_t)q->x0) * (size_t)q->c + (size_t)q->c0;
 }
 
 // --- Weights: dense, convolution, depthwise ---
@@ -54,22 +56,21 @@ static tp_work_t tp_begin(tp_model_t *m, uint32_t l, bool looks) {
     k.l = l;
     k.t = &tp_table(m)[l];
     k.g = tp_geometry(k.t, tp_map_shape(m, k.t->source));
-    bool external = (k.t->flags & TP_ROW_EXTERNAL) != 0;
     k.w = tp_layer_weights(m, l);
     k.rest = tp_layer_external(m, l);
-    k.here = external ? k.t->rows : k.t->c;
+    k.here = tp_is_external(k.t) ? k.t->rows : k.t->c;
     k.x = tp_map(m, k.t->source);
     k.dx = NULL;
     k.skip = looks && tp_skips_zeros(m, k.x, tp_elements(k.g.in));
     k.columns = (uint16_t *)tp_at(m, m->off_scratch);
     k.gathered = tp_scratch(m);
-    k.spare = k.gathered + (k.g.contiguous ? 0 : k.g.fan_in);
+    k.spare = k.gathered + (tp_is_contiguous(&k.g) ? 0 : k.g.fan_in);
     return k;
 }
 
 // The patch under a window.
 static const float *tp_patch(const tp_work_t *k, const tp_k_window_t *q) {
-    if (k->g.contiguous) {
+    if (tp_is_contiguous(&k->g)) {
         return k->x + tp_corner(q);
     }
     tp_k_gather_f32(k->gathered, k->x, q);
@@ -78,8 +79,8 @@ static const float *tp_patch(const tp_work_t *k, const tp_k_window_t *q) {
 
 // Weights of the filters from `row` on that lie in one piece; `end` becomes the first that does not.
 static const float *tp_filters(const tp_work_t *k, uint32_t row, uint32_t *end) {
-    bool inside = row < k->here;
-    if (inside && *end > k->here) {
+    bool inside = !TP_MAPS || row < k->here;
+    if (TP_MAPS && inside && *end > k->here) {
         *end = k->here;
     }
     return (inside ? k->w : k->rest) + (size_t)row * k->g.fan_in;
@@ -104,7 +105,7 @@ static void tp_patch_forward(const tp_work_t *k, float *out, const float *patch,
 static float *tp_by_channel(const tp_work_t *k) {
     uint32_t end = k->t->c;
     const float *w = tp_filters(k, 0, &end);
-    bool whole = end == k->t->c && k->g.groups > 1 && k->g.filters == 1;
+    bool whole = end == k->t->c && tp_groups(&k->g) > 1 && k->g.filters == 1;
     // Only filters that train, which are in the block, are written to.
     return whole ? (float *)(uintptr_t)w : NULL;
 }
@@ -116,15 +117,15 @@ static void tp_weights_forward(tp_work_t *k, uint64_t *macs) {
     float *out = tp_at(k->m, t->off_act);
     uint32_t n = g->fan_in, rows = g->filters;
     const float *by_channel = tp_by_channel(k);
-    for (int32_t y = 0; y < t->h; y++) {
-        for (int32_t x = 0; x < t->w; x++) {
+    for (int32_t y = 0; y < tp_high(t); y++) {
+        for (int32_t x = 0; x < tp_wide(t); x++) {
             if (by_channel != NULL) {
                 tp_k_window_t q = tp_window(g, y, x, 0);
                 *macs += tp_k_depthwise_f32(out, by_channel, k->x, b, &q, k->skip);
                 out += t->c;
                 continue;
             }
-            for (uint32_t group = 0; group < g->groups; group++, out += rows) {
+            for (uint32_t group = 0; group < tp_groups(g); group++, out += rows) {
                 tp_k_window_t q = tp_window(g, y, x, group);
                 const float *patch = tp_patch(k, &q);
                 if (!k->skip) {
@@ -205,12 +206,12 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
     uint32_t n = g->fan_in, rows = g->filters;
     // Behind a ReLU the columns with x == 0 are those whose d becomes 0: dx may skip them too.
     bool relu = tp_behind_relu(k->m, t);
-    bool direct = g->contiguous && (t->flags & TP_ROW_FIRST_SOURCE) != 0;
+    bool direct = tp_is_contiguous(g) && tp_has_flag(t, TP_ROW_FIRST_SOURCE);
     float *by_channel = in_place || !update ? tp_by_channel(k) : NULL;
     float *few = tp_without_patches(k, dx, update, in_place), lr = k->m->opt.lr;
     const float *d = tp_at(k->m, t->off_d);
-    for (int32_t y = 0; y < t->h; y++) {
-        for (int32_t x = 0; x < t->w; x++) {
+    for (int32_t y = 0; y < tp_high(t); y++) {
+        for (int32_t x = 0; x < tp_wide(t); x++) {
             if (by_channel != NULL) {
                 tp_k_window_t q = tp_window(g, y, x, 0);
                 k->t->macs += dx
@@ -220,7 +221,7 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 d += t->c;
                 continue;
             }
-            for (uint32_t group = 0; group < g->groups; group++, d += rows) {
+            for (uint32_t group = 0; group < tp_groups(g); group++, d += rows) {
                 uint32_t o = (uint32_t)tp_k_next_f32(d, 0, rows);
                 if (o == rows) {
                     continue;
@@ -228,9 +229,13 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 tp_k_window_t q = tp_window(g, y, x, group);
                 if (few != NULL) {
                     float *w = few + (size_t)o * n;
-                    size_t kept = dx  ? tp_k_window_dx_f32(k->dx, w, d + o, rows - o, &q)
-                        : o < t->rows ? tp_k_window_update_f32(w, lr, d + o, k->x, t->rows - o, &q)
-                                      : 0;
+                    size_t kept = 0, trained = o < t->rows ? t->rows - o : 0;
+                    if (dx) {
+                        kept = tp_k_window_dx_f32(k->dx, w, d + o, rows - o, &q);
+                    } else if (trained > 0) {
+                        kept =
+                            tp_k_window_update_f32(w, lr, d + o, k->x, k->gathered, trained, &q);
+                    }
                     if (kept > 0) {
                         k->t->macs += (uint64_t)kept * n;
                         continue;
@@ -300,7 +305,7 @@ static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx, const tp_t
     bool looks = tp_table(m)[l].rows > 0 || tp_behind_relu(m, &tp_table(m)[l]);
     tp_work_t k = tp_begin(m, l, looks);
     const tp_layer_t *t = k.t;
-    bool one_place = t->h == 1 && t->w == 1 && k.g.groups == 1;
+    bool one_place = tp_n_places(t) == 1 && tp_groups(&k.g) == 1;
     bool update = t->rows > 0, in_place = tp_optim_in_place(m);
     k.dx = dx;
     // Weights shared by several places: dx needs them all as they were.
@@ -322,15 +327,7 @@ static void tp_weights_backward(tp_model_t *m, uint32_t l, float *dx, const tp_t
     }
 }
 
-// out (c) = sum of v (places, c) over the places.
-static void tp_channel_sums(float *out, const float *v, uint32_t places, uint32_t c) {
-    tp_k_clear_f32(out, c);
-    for (uint32_t p = 0; p < places; p++, v += c) {
-        tp_k_add_f32(out, v, c);
-    }
-}
-
-// The same of |v|.
+// out (c) = sum of |v| (places, c) over the places.
 static void tp_channel_sums_abs(float *out, const float *v, uint32_t places, uint32_t c) {
     tp_k_clear_f32(out, c);
     for (uint32_t p = 0; p < places; p++, v += c) {
@@ -343,7 +340,7 @@ static tp_choice_t tp_select(tp_model_t *m, uint32_t l, float y, float y_after) 
     tp_layer_t *t = &tp_table(m)[l];
     float *d = tp_at(m, t->off_d), *sums = tp_scratch(m);
     uint32_t n = tp_row_size(t), c = t->c;
-    bool channels = t->select == TP_SELECT_CHANNELS;
+    bool channels = TP_MAPS && t->select == TP_SELECT_CHANNELS;
     tp_choice_t choice = tp_policy_choose(m, l, channels ? c : n, y, y_after);
     t->ratio = choice.ratio;
     if (!channels) {
@@ -471,17 +468,17 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after,
     }
     tp_layer_t *t = &tp_table(m)[l];
     float *d = tp_at(m, t->off_d);
-    bool two = t->kind == TP_LAYER_ADD;
-    float *to = tp_source_delta(m, t->source, t->flags & TP_ROW_FIRST_SOURCE, d);
+    bool two = TP_MAPS && t->kind == TP_LAYER_ADD;
+    float *to = tp_source_delta(m, t->source, tp_has_flag(t, TP_ROW_FIRST_SOURCE), d);
     float *other = two ? tp_source_delta(m, t->other, t->flags & TP_ROW_FIRST_OTHER, d) : NULL;
     if (tp_has_weights(t->kind)) {
         uint32_t n = tp_row_size(t), c = t->c;
         if (t->trainable != TP_TRAIN_NONE) {
             float *sums = tp_scratch(m);
-            if (n > c) {
-                tp_channel_sums(sums, d, n / c, c);
+            if (TP_MAPS && n > c) {
+                tp_k_channel_sums_f32(sums, d, n / c, c);
             }
-            tp_optim_bias(m, t, n > c ? sums : d);
+            tp_optim_bias(m, t, TP_MAPS && n > c ? sums : d);
         }
         tp_choice_t choice = tp_select(m, l, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (to != NULL ? 1u : 0u);
@@ -503,7 +500,7 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after,
     } else {
         tp_pool_backward(m, t, to);
     }
-    if (to != NULL && (t->flags & TP_ROW_LAST_SOURCE) != 0) {
+    if (to != NULL && tp_has_flag(t, TP_ROW_LAST_SOURCE)) {
         tp_complete(m, t->source);
     }
     if (other != NULL && (t->flags & TP_ROW_LAST_OTHER) != 0) {
@@ -515,7 +512,7 @@ void tp_layer_backward(tp_model_t *m, uint32_t l, float y, float y_after,
 // The outputs that were not kept and that the backward pass of row l needs first.
 static void tp_recompute(tp_model_t *m, uint32_t l, const tp_trace_t *trace) {
     tp_layer_t *table = tp_table(m);
-    for (uint32_t r = 0; r < l; r++) {
+    for (uint32_t r = 0; TP_MAPS && r < l; r++) {
         if (table[r].again == l + 1u) {
             tp_layer_forward(m, r, &table[r].macs);
             tp_mark(trace, r, TP_PASS_FORWARD);

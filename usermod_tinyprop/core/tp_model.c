@@ -17,7 +17,7 @@ void *tp_layer_weights(tp_model_t *m, uint32_t l) {
     if (!tp_has_weights(t->kind)) {
         return NULL;
     }
-    if ((t->flags & TP_ROW_EXTERNAL) != 0 && t->rows == 0) {
+    if (tp_is_external(t) && t->rows == 0) {
         // They do not train: nobody writes there.
         return (float *)(uintptr_t)tp_layer_external(m, l);
     }
@@ -26,7 +26,7 @@ void *tp_layer_weights(tp_model_t *m, uint32_t l) {
 
 void *tp_layer_bias(tp_model_t *m, uint32_t l) {
     const tp_layer_t *t = &tp_table(m)[l];
-    bool external = (t->flags & TP_ROW_EXTERNAL) != 0, here = t->trainable != TP_TRAIN_NONE;
+    bool external = tp_is_external(t), here = t->trainable != TP_TRAIN_NONE;
     uint8_t *w = external && here ? (uint8_t *)tp_at(m, t->off_w) : tp_layer_weights(m, l);
     size_t n = (size_t)tp_layer_fan_in(m, l) * (external && here ? t->rows : t->c);
     return w != NULL ? w + ((n * tp_value_bytes(m->dtype) + 3u) & ~(size_t)3u) : NULL;
@@ -58,8 +58,8 @@ uint32_t tp_model_outputs(const tp_model_t *m) {
 static uint32_t tp_external_bytes(const tp_model_t *m, uint32_t end) {
     const tp_layer_t *table = (const tp_layer_t *)(m + 1);
     uint32_t n = 0; // the plan saw to it that it fits
-    for (uint32_t l = 0; l < end; l++) {
-        if ((table[l].flags & TP_ROW_EXTERNAL) != 0) {
+    for (uint32_t l = 0; TP_MAPS && l < end; l++) {
+        if (tp_is_external(&table[l])) {
             n += (tp_layer_fan_in(m, l) + 1u) * table[l].c * 4u;
         }
     }
@@ -67,13 +67,13 @@ static uint32_t tp_external_bytes(const tp_model_t *m, uint32_t end) {
 }
 
 const float *tp_layer_external(tp_model_t *m, uint32_t l) {
-    const uint8_t *outside = (tp_table(m)[l].flags & TP_ROW_EXTERNAL) != 0 ? *tp_outside(m) : NULL;
+    const uint8_t *outside = tp_is_external(&tp_table(m)[l]) ? *tp_outside(m) : NULL;
     return outside != NULL ? (const float *)(const void *)(outside + tp_external_bytes(m, l))
                            : NULL;
 }
 
 void tp_model_take_external(tp_model_t *m) {
-    for (uint32_t l = 0; l < m->n_layers; l++) {
+    for (uint32_t l = 0; TP_MAPS && l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
         const float *from = tp_layer_external(m, l);
         if (from != NULL && t->trainable != TP_TRAIN_NONE) {
@@ -99,7 +99,7 @@ int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fa
 
 static void tp_draw_weights(tp_model_t *m, uint32_t l) {
     const tp_layer_t *t = &tp_table(m)[l];
-    if (!tp_has_weights(t->kind) || (t->flags & TP_ROW_EXTERNAL) != 0) {
+    if (!tp_has_weights(t->kind) || tp_is_external(t)) {
         return;
     }
     float *w = tp_at(m, t->off_w);
@@ -108,7 +108,7 @@ static void tp_draw_weights(tp_model_t *m, uint32_t l) {
     bool he = t->init == TP_INIT_HE ||
         (t->init == TP_INIT_AUTO && (t->activation == TP_RELU || t->activation == TP_LEAKY_RELU));
     // Fan out: outputs that one input has a part in.
-    uint32_t places = t->kind == TP_LAYER_DENSE ? 1u : (uint32_t)(g.kh * g.kw);
+    uint32_t places = !TP_MAPS || t->kind == TP_LAYER_DENSE ? 1u : (uint32_t)(g.kh * g.kw);
     float fan = (float)g.fan_in + (he ? 0.0f : (float)(places * g.filters));
     float limit = tp_sqrtf(6.0f / fan);
     bool drawn = t->init != TP_INIT_ZEROS && t->init != TP_INIT_ONES;
@@ -455,7 +455,7 @@ int tp_evaluate(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, float *
 static uint32_t tp_draw_key(const tp_model_t *m, uint32_t rng[4]) {
     const tp_layer_t *table = (const tp_layer_t *)(m + 1);
     memcpy(rng, m->rng, sizeof(m->rng));
-    for (uint32_t l = 0; l < m->n_layers; l++) {
+    for (uint32_t l = 0; TP_MAPS && l < m->n_layers; l++) {
         if (table[l].kind == TP_LAYER_DROPOUT) {
             return tp_rng_next(rng) | 1u;
         }

@@ -2,7 +2,7 @@
 #include <string.h>
 #ifdef __ARM_FEATURE_SAT
 #include <arm_acle.h>
-#define TP_UNROLLED _Pragma("GCC unroll 4")
+#define TP_UNROLLED _Pragma("GCC unroll 8")
 #else
 #define TP_UNROLLED
 #endif

@@ -96,21 +96,31 @@ static int tp_check_counts(const tp_count_t *limits, size_t n, int32_t l, tp_fau
     return TP_OK;
 }
 
+// Where maps are left out: what only they have.
+static bool tp_is_chained(const tp_layer_spec_t *s, uint32_t l) {
+    uint32_t rest = s->kernel_h | s->kernel_w | s->stride_h | s->stride_w | s->same | s->select;
+    rest |= s->external | s->recompute;
+    return s->kind <= TP_LAYER_DENSE && rest == 0 && tp_resolve(s->source, l) == l;
+}
+
 static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8_t loss,
     tp_fault_t *fault) {
     bool weights = tp_has_weights(s->kind), window = s->kind > TP_LAYER_DENSE;
     window = window && s->kind <= TP_LAYER_AVERAGE_POOL;
     bool linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
     linear = linear || (!weights && s->kind != TP_LAYER_ADD);
-    uint32_t kernel = window && weights;
+    if (!TP_MAPS && !tp_is_chained(s, l)) {
+        return tp_fail(fault, TP_ERR_FEATURE, "layers of maps", (int32_t)l, s->kind, 0.0f, 0.0f);
+    }
     const tp_count_t limits[] = {
         {"layer kind", s->kind, TP_LAYER_DENSE, TP_LAYER_KINDS - 1},
         {"units", weights ? s->units : 1, 1, TP_MAX_UNITS},
         {"activation", s->activation, TP_LINEAR, linear ? TP_LINEAR : TP_TANH},
         {"init", s->init, TP_INIT_AUTO, TP_INIT_ONES},
         {"trainable", s->trainable, TP_TRAIN_NONE, weights ? TP_TRAIN_ALL : TP_TRAIN_NONE},
-        {"kernel height", s->kernel_h, kernel, window ? 255 : 0},
-        {"kernel width", s->kernel_w, kernel, window ? 255 : 0},
+#if TP_MAPS
+        {"kernel height", s->kernel_h, window && weights, window ? 255 : 0},
+        {"kernel width", s->kernel_w, window && weights, window ? 255 : 0},
         {"stride", s->stride_h | s->stride_w, 0, window ? 255 : 0},
         {"padding", s->same, 0, window},
         {"select", s->select, 0, s->kind == TP_LAYER_CONV || s->kind == TP_LAYER_DEPTHWISE},
@@ -118,18 +128,21 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
         {"second source", tp_resolve(s->other, l), 0, l},
         {"external", s->external, 0, weights},
         {"recompute", s->recompute, 0, 1},
+#endif
     };
     int err = tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
     if (err) {
         return err;
     }
-    if (s->kind == TP_LAYER_ADD && tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
+    if (TP_MAPS && s->kind == TP_LAYER_ADD &&
+        tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
         return tp_fail(fault, TP_ERR_RANGE, "number of maps to add", (int32_t)l, 1.0f, 2.0f, 2.0f);
     }
-    bool slope = s->activation == TP_LEAKY_RELU || s->kind == TP_LAYER_DROPOUT;
+    bool drops = TP_MAPS && s->kind == TP_LAYER_DROPOUT;
+    bool slope = s->activation == TP_LEAKY_RELU || drops;
     if (slope && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
-        return tp_fail(fault, TP_ERR_RANGE, s->kind == TP_LAYER_DROPOUT ? "rate" : "slope",
-            (int32_t)l, s->slope, 0.0f, TP_BELOW_1);
+        return tp_fail(fault, TP_ERR_RANGE, drops ? "rate" : "slope", (int32_t)l, s->slope, 0.0f,
+            TP_BELOW_1);
     }
     return TP_OK;
 }
@@ -178,7 +191,7 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
             return err;
         }
         any = any || tp_trains(&s->layers[l]);
-        bool used = l + 1u == s->n_layers;
+        bool used = !TP_MAPS || l + 1u == s->n_layers;
         for (uint32_t q = l + 1u; q < s->n_layers && !used; q++) {
             const tp_layer_spec_t *later = &s->layers[q];
             used = tp_resolve(later->source, q) == l + 1u ||
@@ -255,14 +268,17 @@ static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes
     t->activation = q->activation;
     t->init = q->init;
     t->trainable = q->trainable;
-    t->source = (uint8_t)tp_resolve(q->source, l);
-    t->other = (uint8_t)(q->kind == TP_LAYER_ADD ? tp_resolve(q->other, l) : 0);
-    t->kernel_h = q->kernel_h;
-    t->kernel_w = q->kernel_w;
-    t->stride_h = q->stride_h;
-    t->stride_w = q->stride_w;
-    t->same = q->same;
-    t->select = q->select;
+    t->source = (uint8_t)tp_source_of(q, l);
+    t->other = 0;
+    if (TP_MAPS) {
+        t->other = (uint8_t)(q->kind == TP_LAYER_ADD ? tp_resolve(q->other, l) : 0);
+        t->kernel_h = q->kernel_h;
+        t->kernel_w = q->kernel_w;
+        t->stride_h = q->stride_h;
+        t->stride_w = q->stride_w;
+        t->same = q->same;
+        t->select = q->select;
+    }
     t->rows = q->trainable != TP_TRAIN_ALL ? 0 : q->rows != 0 ? q->rows : out.c;
     t->h = out.h;
     t->w = out.w;
@@ -288,14 +304,16 @@ static uint64_t tp_int_scratch(const tp_layer_t *t, const tp_geometry_t *g, cons
 // Floats of scratch that row l needs.
 static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
     const uint8_t *flags) {
-    bool many = t->h > 1 || t->w > 1 || g->groups > 1;
+    bool many = tp_n_places(t) > 1 || tp_groups(g) > 1;
     bool sums = many && t->rows > 0 && s->batch == 1 &&
         (tp_keeps_momentum(&s->opt) || s->opt.weight_decay > 0.0f);
     bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
-    bool dx = below && (!g->contiguous || (t->flags & TP_ROW_FIRST_SOURCE) == 0);
-    uint64_t n = (uint64_t)g->fan_in * ((g->contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
+    bool contiguous = tp_is_contiguous(g);
+    bool dx = below && (!contiguous || !tp_has_flag(t, TP_ROW_FIRST_SOURCE));
+    uint64_t n = (uint64_t)g->fan_in * ((contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
     bool trains = t->trainable != TP_TRAIN_NONE;
-    uint64_t channels = (trains && many) || t->select == TP_SELECT_CHANNELS ? t->c : 0;
+    bool channel_sums = (trains && many) || (TP_MAPS && t->select == TP_SELECT_CHANNELS);
+    uint64_t channels = channel_sums ? t->c : 0;
     return channels > n ? channels : n;
 }
 
@@ -326,8 +344,9 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             memset(&row, 0, sizeof(row));
             tp_describe(s, l, shapes, t);
             uint8_t again = spans[l + 1u].again;
-            t->again = again != 0 ? (uint8_t)(2u * s->n_layers - again + 1u) : 0;
-            t->flags = (uint8_t)(flags[l] | (q->external ? TP_ROW_EXTERNAL : 0));
+            bool external = TP_MAPS && q->external;
+            t->again = TP_MAPS && again != 0 ? (uint8_t)(2u * s->n_layers - again + 1u) : 0;
+            t->flags = (uint8_t)(flags[l] | (external ? TP_ROW_EXTERNAL : 0));
             if (!tp_has_weights(t->kind)) {
                 t->off_w = t->off_m = t->off_v = t->off_g = 0;
                 continue;
@@ -338,8 +357,8 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             uint64_t moved = ((uint64_t)g.fan_in * t->rows + t->c) * 4u;
             bool trains = tp_trains(q);
             if (pass == 0) {
-                tp_take(&outside, q->external ? bytes : 0, &plan->external);
-                bytes = !q->external ? bytes : trains ? moved : 0;
+                tp_take(&outside, external ? bytes : 0, &plan->external);
+                bytes = !external ? bytes : trains ? moved : 0;
                 t->off_w = tp_take(&c, bytes, &plan->parameters);
                 uint64_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes)
                                   : tp_row_scratch(s, t, &g, flags) * 4u;
@@ -355,7 +374,7 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
         }
     }
     uint64_t persist = c.at;
-    if (plan->external > 0) {
+    if (TP_MAPS && plan->external > 0) {
         // Where the outside parameters are this time: a pointer, aligned for any host.
         tp_take(&c, 8u + c.at % 8u, &plan->scratch);
     }

@@ -66,6 +66,8 @@ void tp_k_clear_f32(float *x, size_t n);
 // y[i] = y[i] + x[i], y[i] + |x[i]|
 void tp_k_add_f32(float *y, const float *x, size_t n);
 void tp_k_add_abs_f32(float *y, const float *x, size_t n);
+// out (c) = sum over the places of x (places, c), rising from +0
+void tp_k_channel_sums_f32(float *out, const float *x, size_t places, size_t c);
 // y[i] = y[i] + a * x[i]
 void tp_k_axpy_f32(float *y, float a, const float *x, size_t n);
 void tp_k_axpy_index_f32(float *y, float a, const float *x, const tp_k_index_t *index);
@@ -94,15 +96,15 @@ void tp_k_gather_f32(float *patch, const float *x, const tp_k_window_t *q);
 // x[place] = x[place] + patch[place], as far as it lies on the map.
 void tp_k_scatter_add_f32(float *x, const float *patch, const tp_k_window_t *q);
 // For the rows o (of w, (kh, kw, n) each) whose d[o] is not zero, if they are few, on the map itself
-// without a patch. They return how many rows they were, 0 where nothing was done: too many, or a
+// where it can be. They return how many rows they were, 0 where nothing was done: too many, or a
 // window or an instruction set they are not made for.
 #if TP_KERNELS_VFP
 // dx[place] = dx[place] + sum_o d[o] * w[o, place], the sum in rising order; dx holds no -0.
 size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows,
     const tp_k_window_t *q);
-// w[o, place] = w[o, place] + -(lr * d[o]) * x[place]
-size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
-    const tp_k_window_t *q);
+// w[o, place] = w[o, place] + -(lr * d[o]) * x[place]; `patch` has room for one.
+size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x, float *patch,
+    size_t rows, const tp_k_window_t *q);
 // Their inner loops, and how lines of `blocks` * 8 values lie on the map and in a row.
 typedef struct {
     size_t lines, blocks, map_step, row_step; // steps in bytes from the end of a line
@@ -118,8 +120,8 @@ static inline size_t tp_k_window_dx_f32(float *dx, const float *w, const float *
     return 0;
 }
 static inline size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x,
-    size_t rows, const tp_k_window_t *q) {
-    (void)w, (void)lr, (void)d, (void)x, (void)rows, (void)q;
+    float *patch, size_t rows, const tp_k_window_t *q) {
+    (void)w, (void)lr, (void)d, (void)x, (void)patch, (void)rows, (void)q;
     return 0;
 }
 #endif

@@ -185,6 +185,13 @@ void tp_k_add_f32(float *restrict y, const float *restrict x, size_t n) {
     }
 }
 
+void tp_k_channel_sums_f32(float *restrict out, const float *restrict x, size_t places, size_t c) {
+    tp_k_clear_f32(out, c);
+    for (; places > 0; places--, x += c) {
+        tp_k_add_f32(out, x, c);
+    }
+}
+
 #endif
 
 // --- The rest ---
@@ -311,6 +318,8 @@ size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, 
                                                 : tp_rows(NULL, x, w, lr, d, rows, cols, NULL);
 }
 
+#if TP_MAPS
+
 // The part of the window that lies on the map: rows y..y_end, columns x..x_end.
 typedef struct {
     int32_t y, y_end, x, x_end;
@@ -369,19 +378,21 @@ typedef struct {
     float d[4];
     size_t kept, at;
     tp_k_lines_t lines;
+    bool edge; // the window hangs over one
 } tp_few_t;
 
 static bool tp_few(tp_few_t *f, const float *w, const float *d, size_t rows,
-    const tp_k_window_t *q, bool whole_only) {
+    const tp_k_window_t *q, bool by_patch) {
     tp_inside_t in = tp_inside(q);
     size_t c = (size_t)q->c, width = (size_t)q->kw * c, line = (size_t)(in.x_end - in.x) * c;
-    bool whole = in.y_end - in.y == q->kh && line == width;
-    if (q->n != q->c || (line & 7u) != 0 || in.x_end <= in.x || (whole_only && !whole)) {
+    size_t kept = 0, n = (size_t)q->kh * width;
+    f->edge = in.y_end - in.y != q->kh || line != width;
+    by_patch = by_patch && f->edge;
+    if (q->n != q->c || ((by_patch ? n : line) & 7u) != 0 || in.x_end <= in.x) {
         return false;
     }
     float *row = (float *)(uintptr_t)w; // of dx only read
-    row += (size_t)(in.y - q->y0) * width + (size_t)(in.x - q->x0) * c;
-    size_t kept = 0, n = (size_t)q->kh * width;
+    row += by_patch ? 0 : (size_t)(in.y - q->y0) * width + (size_t)(in.x - q->x0) * c;
     for (const float *end = d + rows; d != end; row += n) {
         float v = *d++;
         if (!tp_k_is_zero(v)) {
@@ -394,8 +405,10 @@ static bool tp_few(tp_few_t *f, const float *w, const float *d, size_t rows,
     }
     f->kept = kept;
     f->at = (size_t)(in.y * q->w + in.x) * c;
-    f->lines = (tp_k_lines_t){(size_t)(in.y_end - in.y), line / 8u,
-        ((size_t)q->w * c - line) * sizeof(float), (width - line) * sizeof(float)};
+    f->lines = by_patch
+        ? (tp_k_lines_t){1, n / 8u, 0, 0}
+        : (tp_k_lines_t){(size_t)(in.y_end - in.y), line / 8u,
+              ((size_t)q->w * c - line) * sizeof(float), (width - line) * sizeof(float)};
     return kept > 0;
 }
 
@@ -409,17 +422,20 @@ size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows
     return f.kept;
 }
 
-size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
-    const tp_k_window_t *q) {
+size_t tp_k_window_update_f32(float *w, float lr, const float *d, const float *x, float *patch,
+    size_t rows, const tp_k_window_t *q) {
     tp_few_t f;
-    // Weights over an edge would take a step by x = 0, which turns -0 into +0.
     if (!tp_few(&f, w, d, rows, q, true)) {
         return 0;
     }
     for (size_t r = 0; r < f.kept; r++) {
         f.d[r] = -(lr * f.d[r]);
     }
-    tp_k_lines_update_f32(f.rows, f.d, f.kept, x + f.at, &f.lines);
+    if (f.edge) {
+        // Weights over the edge take their step by x = 0 as well, which turns -0 into +0.
+        tp_k_gather_f32(patch, x, q);
+    }
+    tp_k_lines_update_f32(f.rows, f.d, f.kept, f.edge ? patch : x + f.at, &f.lines);
     return f.kept;
 }
 
@@ -622,6 +638,8 @@ void tp_k_mean_backward_f32(float *restrict dx, const float *restrict d, const t
         }
     }
 }
+
+#endif
 
 void tp_k_momentum_f32(float *restrict w, float *restrict v, float d, const float *restrict x,
     float lr, float mu, float wd, size_t n) {

@@ -24,6 +24,9 @@
 TP_KI_COUNTS(i8, int8_t)
 TP_KI_COUNTS(i16, int16_t)
 
+// A file for one instruction set has these four.
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
+
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     for (size_t o = 0; o < rows; o++, w += cols) {
@@ -55,6 +58,8 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     }
 }
 
+#endif
+
 static int32_t tp_ki_clip_i8(int32_t v) {
     return v < INT8_MIN ? INT8_MIN : v > INT8_MAX ? INT8_MAX : v;
 }
@@ -63,32 +68,7 @@ static int32_t tp_ki_clip_i16(int32_t v) {
     return v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v;
 }
 
-#define TP_KI_ROWS(name, type, dx_shift) \
-    void tp_ki_rows_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols, \
-        const tp_ki_index_t *index) { \
-        uint32_t n = index != NULL ? index->total : (uint32_t)cols; \
-        for (size_t o = 0; o < n_rows; o++) { \
-            const type *w = rows[o].w; \
-            int32_t g = rows[o].g; \
-            for (uint32_t j = 0; j < n; j++) { \
-                uint32_t i = index != NULL ? index->columns[j] : j; \
-                dx[i] += (g * w[i]) >> (dx_shift); \
-            } \
-        } \
-    } \
-    void tp_ki_rows_update_##name(const tp_ki_row_t *rows, size_t n_rows, const type *x, \
-        size_t cols, const tp_ki_index_t *index) { \
-        uint32_t n = index != NULL ? index->total : (uint32_t)cols; \
-        for (size_t o = 0; o < n_rows; o++) { \
-            const tp_ki_row_t *row = &rows[o]; \
-            type *w = row->w; \
-            for (uint32_t j = 0; j < n; j++) { \
-                uint32_t i = index != NULL ? index->columns[j] : j; \
-                int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i); \
-                w[i] = (type)tp_ki_clip_##name(w[i] + ((row->g * x[i] + noise) >> row->shift)); \
-            } \
-        } \
-    } \
+#define TP_KI_OTHERS(name, type) \
     void tp_ki_row_update_wide_##name(const tp_ki_row_t *row, const int16_t *x, size_t cols) { \
         type *w = row->w; \
         for (size_t i = 0; i < cols; i++) { \
@@ -102,7 +82,50 @@ static int32_t tp_ki_clip_i16(int32_t v) {
         } \
     }
 
-TP_KI_ROWS(i8, int8_t, 0)
-TP_KI_ROWS(i16, int16_t, 8)
+TP_KI_OTHERS(i8, int8_t)
+TP_KI_OTHERS(i16, int16_t)
+
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
+
+#define TP_KI_UPDATE(name, type) \
+    void tp_ki_rows_update_##name(const tp_ki_row_t *rows, size_t n_rows, const type *x, \
+        size_t cols, const tp_ki_index_t *index) { \
+        uint32_t n = index != NULL ? index->total : (uint32_t)cols; \
+        for (size_t o = 0; o < n_rows; o++) { \
+            const tp_ki_row_t *row = &rows[o]; \
+            type *w = row->w; \
+            for (uint32_t j = 0; j < n; j++) { \
+                uint32_t i = index != NULL ? index->columns[j] : j; \
+                int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i); \
+                w[i] = (type)tp_ki_clip_##name(w[i] + ((row->g * x[i] + noise) >> row->shift)); \
+            } \
+        } \
+    }
+
+TP_KI_UPDATE(i8, int8_t)
+TP_KI_UPDATE(i16, int16_t)
+
+#endif
+
+#if !TP_KERNELS_ARMV6M
+
+#define TP_KI_DX(name, type, dx_shift) \
+    void tp_ki_rows_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols, \
+        const tp_ki_index_t *index) { \
+        uint32_t n = index != NULL ? index->total : (uint32_t)cols; \
+        for (size_t o = 0; o < n_rows; o++) { \
+            const type *w = rows[o].w; \
+            int32_t g = rows[o].g; \
+            for (uint32_t j = 0; j < n; j++) { \
+                uint32_t i = index != NULL ? index->columns[j] : j; \
+                dx[i] += (g * w[i]) >> (dx_shift); \
+            } \
+        } \
+    }
+
+TP_KI_DX(i8, int8_t, 0)
+TP_KI_DX(i16, int16_t, 8)
+
+#endif
 
 #endif

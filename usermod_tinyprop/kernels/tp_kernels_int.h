@@ -11,6 +11,19 @@
 
 #include "../core/tp_config.h"
 
+// Whose file holds the loops over weights; one of them at most is 1.
+#if TP_INTEGER && !TP_GENERIC_ONLY && defined(__ARM_ARCH_6M__)
+#define TP_KERNELS_ARMV6M 1
+#elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FEATURE_SIMD32)
+#define TP_KERNELS_DSP 1
+#endif
+#ifndef TP_KERNELS_ARMV6M
+#define TP_KERNELS_ARMV6M 0
+#endif
+#ifndef TP_KERNELS_DSP
+#define TP_KERNELS_DSP 0
+#endif
+
 // Columns whose input is not zero, rising; NULL stands for all columns.
 typedef struct {
     const uint16_t *columns;

@@ -221,6 +221,33 @@ void tp_k_add_f32(float *restrict y, const float *restrict x, size_t n) {
     }
 }
 
+void tp_k_channel_sums_f32(float *restrict out, const float *restrict x, size_t places, size_t c) {
+    size_t whole = places > 0 ? c & ~(size_t)7u : 0;
+    for (size_t j = 0; j < whole; j += 8) {
+        const float *p = x + j;
+        size_t n = places;
+        __asm volatile(
+            "vldmia %[zeros], {s0-s7}\n"
+            "1:\n"
+            "vldmia %[p], {s8-s15}\n"
+            "add %[p], %[step]\n"
+            EACH4(ADD, Q0, Q0, Q2)
+            EACH4(ADD, Q1, Q1, Q3)
+            LOOP
+            "vstmia %[out], {s0-s7}\n"
+            : [p] "+r"(p), [n] "+r"(n)
+            : [out] "r"(out + j), [zeros] "r"(tp_zeros), [step] "r"(c * sizeof(float))
+            : S0_7, S8_15, "cc", "memory");
+    }
+    for (size_t j = whole; j < c; j++) {
+        float sum = 0.0f;
+        for (size_t i = 0; i < places; i++) {
+            sum += x[i * c + j];
+        }
+        out[j] = sum;
+    }
+}
+
 void tp_k_add_abs_f32(float *restrict y, const float *restrict x, size_t n) {
     size_t blocks = n / 8u;
     if (blocks != 0) {

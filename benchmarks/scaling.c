@@ -1,0 +1,105 @@
+// How the instructions of a training step grow with its multiply-accumulates: dense networks of
+// several widths and depths, of which a policy keeps several shares of the rows. Prints a line
+// `count WHAT N` and lines `macs WHAT N` (forward) and `back WHAT N` (backward, executed), WHAT
+// being inputs-widthxdepth-10 and the share in percent. For bare_metal.c or callgrind.
+#include <string.h>
+
+#include "../usermod_tinyprop/core/tp.h"
+
+// bare_metal.c, or the end of this file.
+void bench_begin(void);
+void bench_end(const char *what);
+void bench_print(const char *what, const char *name, uint32_t value);
+
+static uint8_t block[1024 * 1024] __attribute__((aligned(8)));
+static float values[784];
+
+static const uint16_t inputs[] = {64, 784}, widths[] = {16, 32, 64, 128}, depths[] = {1, 2, 4};
+static const uint8_t shares[] = {100, 50, 25, 10, 5};
+
+static char *number(char *text, uint32_t n) {
+    if (n > 9) {
+        text = number(text, n / 10u);
+    }
+    *text = (char)('0' + n % 10u);
+    return text + 1;
+}
+
+static void measure(uint32_t n_in, uint32_t width, uint32_t depth) {
+    tp_layer_spec_t layers[5] = {{0}};
+    for (uint32_t l = 0; l < depth; l++) {
+        layers[l] = (tp_layer_spec_t){.kind = TP_LAYER_DENSE,
+            .units = width,
+            .activation = TP_LEAKY_RELU,
+            .slope = 0.1f,
+            .trainable = TP_TRAIN_ALL};
+    }
+    layers[depth] =
+        (tp_layer_spec_t){.kind = TP_LAYER_DENSE, .units = 10, .trainable = TP_TRAIN_ALL};
+    const tp_spec_t spec = {.h = 1,
+        .w = 1,
+        .c = n_in,
+        .n_layers = depth + 1u,
+        .layers = layers,
+        .zero_skip = 75,
+        .batch = 1,
+        .seed = 1,
+        .opt = {.kind = TP_SGD, .lr = 0.001f}};
+    tp_fault_t fault;
+    if (tp_model_init(block, sizeof(block), &spec, &fault) != TP_OK) {
+        return;
+    }
+    tp_model_t *m = tp_model_get(block, sizeof(block));
+    const tp_view_t x = {values, n_in, TP_F32};
+    const tp_target_t y = {.index = 3};
+    for (size_t i = 0; i < sizeof(shares); i++) {
+        char what[40], *end = number(what, n_in);
+        *end++ = '-';
+        end = number(end, width);
+        *end++ = 'x';
+        end = number(end, depth);
+        memcpy(end, "-10 ", 4);
+        *number(end + 4, shares[i]) = '\0';
+        const tp_policy_t policy = {
+            .kind = shares[i] == 100 ? TP_FULL : TP_TOPK, .ratio = (float)shares[i] / 100.0f};
+        float loss;
+        tp_set_policy(m, &policy, NULL);
+        tp_reset_counters(m);
+        bench_begin();
+        tp_train_step(m, &x, &y, &loss, NULL);
+        bench_end(what);
+        bench_print("macs", what, (uint32_t)m->forward_macs);
+        bench_print("back", what, (uint32_t)tp_backward_macs(m));
+    }
+}
+
+int main(void) {
+    for (uint32_t i = 0; i < 784; i++) {
+        values[i] = (float)(i % 255u + 1u) / 256.0f;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t w = 0; w < 4; w++) {
+            for (size_t d = 0; d < 3; d++) {
+                measure(inputs[i], widths[w], depths[d]);
+            }
+        }
+    }
+    return 0;
+}
+
+#ifdef __x86_64__
+#include <stdio.h>
+#include <valgrind/callgrind.h>
+
+void bench_begin(void) {
+    CALLGRIND_ZERO_STATS;
+}
+
+void bench_end(const char *what) {
+    CALLGRIND_DUMP_STATS_AT(what);
+}
+
+void bench_print(const char *what, const char *name, uint32_t value) {
+    printf("%s %s %08x\n", what, name, (unsigned)value);
+}
+#endif

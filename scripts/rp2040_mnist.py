@@ -1,0 +1,207 @@
+"""Cycles of a training sample of real images on the RP2040: MNIST, TinyPropV2, second epoch.
+
+The unix port trains the first epoch; its checkpoint and the first samples of the second epoch go
+to the emulated board, which trains on and counts each step by its SysTick timer. Both must end
+with the same weights. Records: build/bench/rp2040_mnist.json.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import make_dataset
+import sim_rp2
+from build_unix import build_unix
+from common import BUILD, fail, run_main, say, short
+from records import Records, print_table
+from rp2040_cycles import BOARD, CLOCK_MHZ, COUNT, MPREMOTE, on_board
+
+TARGET = 2_000_000  # cycles a sample, mlp-784-64-10
+SAMPLES = 300
+FILE_HEAD = 20  # of a checkpoint, before the persistent bytes
+
+CRC = """
+import tinyprop as tp, _tinyprop
+def crc(m):
+    return _tinyprop.crc32(memoryview(m._m.block)[:m.plan()["persist"]])
+"""
+FIRST_EPOCH = """
+import sys
+folder, hidden, n, policy = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+data = tp.Dataset(folder + "/train.tpd")
+m = tp.Sequential([data.input(), tp.Flatten(), tp.Dense(hidden, activation="relu"), tp.Dense(10)],
+                  optimizer=tp.SGD(lr=0.01), policy=eval("tp." + policy), seed=1)
+m.fit(data, verbose=0)
+m.reset_stats()
+m.save(folder + "/m.tp")
+# The order of the second epoch.
+with tp.Dataset.create(folder + "/next.tpd", data.shape, classes=10, scale=data.scale) as few:
+    for i in range(n):
+        x, y = data[_tinyprop.permute(i, len(data), m.seed + 7919)]
+        few.append(x, y)
+few = tp.Dataset(folder + "/next.tpd")
+for i in range(n):
+    m.train_step(*few[i])
+s = m.stats()
+print("RESULT", s["trained"], s["effort_total"], m.plan()["total"], crc(m))
+"""
+# The largest model takes most of the heap: its block is there before anything is compiled.
+# profile() needs as much again.
+RESERVE = "room = bytearray(%d)"
+RESERVE_TWO = RESERVE + "; spare = bytearray(%d)"
+LOAD = """
+from tinyprop import checkpoint, measure
+checkpoint.new_block = lambda n: room
+measure.new_block = lambda n: spare
+def load():
+    return tp.load("m.tp"), tp.Dataset("next.tpd")
+"""
+SECOND_EPOCH = """
+def nothing(x, y):
+    pass
+def go(n):
+    m, few = load()
+    x = few.x
+    few.read(0)
+    empty = min([count(nothing, x, 0) for _ in range(5)])
+    step, total = m.train_step, 0
+    for i in range(n):
+        y = few.read(i)
+        total += count(step, x, y) - empty
+    print("RESULT", total, m.stats()["trained"], crc(m))
+"""
+SPLIT = """
+def split(n):
+    m, few = load()
+    sums, trains = {}, 0
+    for i in range(n):
+        for line in m.profile(*few[i]):
+            for key in ("forward", "select", "dx", "update"):
+                k = line["layer"] + ":" + key
+                sums[k] = sums.get(k, 0) + line[key]
+    for k in sums:
+        print("SPLIT", k, sums[k] / n)
+"""
+
+
+def first_epoch(folder, hidden, samples, policy):
+    """Train on the host; (samples trained, effort, bytes of the model, CRC) after those behind."""
+    script = folder / "first.py"
+    script.write_text(CRC + FIRST_EPOCH)
+    command = [
+        build_unix(),
+        "-X",
+        "heapsize=8M",
+        script,
+        folder,
+        str(hidden),
+        str(samples),
+        policy,
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        fail(f"training on the host: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    trained, effort, block, crc = done.stdout.split("RESULT")[1].split()
+    return int(trained), float(effort), int(block), int(crc)
+
+
+def put(port, *files):
+    command = [MPREMOTE, "connect", port, "cp", *files, ":"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        fail(f"copying to the board: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+
+
+def measure(port, folder, hidden, samples, policy="TinyPropV2()"):
+    """(cycles a sample, share trained, total effort; bytes of the model), second epoch."""
+    trained, effort, block, crc = first_epoch(folder, hidden, samples, policy)
+    put(port, folder / "m.tp", folder / "next.tpd")
+    code = CRC + LOAD + COUNT + SECOND_EPOCH + f"go({samples})"
+    output = on_board(port, RESERVE % block, code, timeout=3600)
+    total, board_trained, board_crc = map(int, output.split("RESULT")[1].split())
+    if (board_trained, board_crc) != (trained, crc):
+        fail(f"board and host disagree: {board_trained} and {trained} samples trained")
+    return total / samples, trained / samples, effort, block
+
+
+def measure_split(port, block, persist, samples):
+    """{(layer, pass): cycles} of the model that is on the board, as profile() tells."""
+    code = CRC + LOAD + SPLIT + f"split({samples})"
+    output = on_board(port, RESERVE_TWO % (block, persist), code, timeout=3600)
+    split = {}
+    for line in output.splitlines():
+        if line.startswith("SPLIT"):
+            name, us = line.removeprefix("SPLIT ").rsplit(" ", 1)
+            split[tuple(name.split(":"))] = float(us) * CLOCK_MHZ
+    return split
+
+
+def measure_all(data, samples=SAMPLES):
+    """[(what, cycles, "<=", target)]; None where MNIST or the firmware is not there."""
+    firmware = BUILD / "firmware" / BOARD / "firmware.bin"
+    npz = Path(data) / "mnist.npz"
+    for path, remedy in (
+        (npz, "DATA=folder"),
+        (firmware, "make firmware"),
+        (MPREMOTE, "make setup"),
+    ):
+        if not path.is_file():
+            say(f"MNIST on the RP2040: not measured, {short(path)} does not exist: {remedy}")
+            return None
+    records = Records("rp2040_mnist", "python3 scripts/rp2040_mnist.py --data folder")
+    rows, targets = [], []
+    x, y = make_dataset.read_arrays(npz, ["x_train", "y_train"])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        content = make_dataset.to_bytes(x, y, 10, [1 / 255])
+        (folder / "train.tpd").write_bytes(content)
+        for hidden, policy in ((64, "TinyPropV2"), (32, "TinyPropV2"), (32, "Full")):
+            (folder / "next.tpd").unlink(missing_ok=True)
+            model = f"mlp-784-{hidden}-10"
+            say(f"MNIST, {model}, {policy}: first epoch on the host, then {samples} samples ...")
+            flash = folder / f"{model}-{policy}.bin"
+            with sim_rp2.running(firmware, flash) as port:
+                cycles, trained, effort, block = measure(
+                    port, folder, hidden, samples, policy + "()"
+                )
+                file = (folder / "m.tp").stat().st_size
+                if (hidden, policy) == (32, "TinyPropV2"):
+                    split = measure_split(port, block, file - FILE_HEAD, min(samples, 30))
+            rows.append((model, policy, f"{cycles:,.0f}", f"{trained:.0%}", f"{effort:.3f}"))
+            for metric, value, unit in (
+                ("cycles_per_sample", round(cycles), "cycles"),
+                ("trained_share", trained, "1"),
+                ("effort_total", effort, "1"),
+            ):
+                records.add(metric, value, unit, BOARD, model, policy)
+            if hidden == 64:
+                what = f"RP2040: MNIST, second epoch, {model} {policy}, cycles a sample"
+                targets.append((what, cycles, "<=", TARGET))
+    title = f"MNIST on the emulated RP2040, {samples} samples of the second epoch, float32"
+    print_table(title, ("model", "policy", "cycles a sample", "trained", "effort"), rows)
+    passes = ("forward", "select", "dx", "update")
+    layers = list(dict.fromkeys(layer for layer, _ in split))
+    lines = [(name, *(f"{split[name, p]:,.0f}" for p in passes)) for name in layers]
+    print_table("Cycles by pass, mlp-784-32-10, of samples that train", ("", *passes), lines)
+    for (layer, name), cycles in split.items():
+        model = "mlp-784-32-10"
+        records.add(f"cycles_{name}", round(cycles), "cycles", BOARD, model, f"TinyPropV2 {layer}")
+    records.write()
+    return targets
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("DATA"), help="folder of mnist.npz")
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    arguments = parser.parse_args()
+    if not arguments.data:
+        fail("no folder given: --data FOLDER, or DATA=FOLDER")
+    if measure_all(arguments.data, arguments.samples) is None:
+        fail("not measured")
+
+
+if __name__ == "__main__":
+    run_main(main)

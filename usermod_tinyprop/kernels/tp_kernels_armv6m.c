@@ -1,0 +1,539 @@
+// Inner loops of integer training for the Cortex-M0 and M0+ (RP2040): one multiplication a cycle,
+// two cycles a load, eight registers. Equal to tp_kernels_int.c bit for bit. Products of one
+// column with four rows share the input; updates take four int8 or two int16 weights at a time
+// as one number of 32 bits.
+#include "tp_kernels_int.h"
+
+#if TP_KERNELS_ARMV6M
+
+#include <string.h>
+
+// Columns whose inputs are unpacked at a time, on the stack.
+#define TP_BLOCK 512u
+
+// Functions that find their parameters in registers; the compiler sees nothing of what they do. The
+// assembler keeps its lines.
+#define TP_NAKED __attribute__((naked, noipa))
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+// clang-format off
+
+#define SAVE \
+    ".syntax unified\n" \
+    "push {r4-r7, lr}\n" \
+    "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
+    "push {r0, r4-r7}\n"
+#define RESTORE \
+    "pop {r1, r4-r7}\n" \
+    "mov r8, r4\n" "mov r9, r5\n" "mov r10, r6\n" "mov r11, r7\n" \
+    "pop {r4-r7, pc}\n"
+#define ZERO "movs r7, #0\n" "mov r8, r7\n" "mov r9, r7\n" "mov r10, r7\n" "mov r11, r7\n"
+// Four sums where r0 pointed to.
+#define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
+    "stm r0!, {r4-r7}\n"
+
+// sums[r] = the first `bytes` of row r of w (rows stride bytes long) times x; bytes > 0.
+#define TERM(load, row, sum) load " r0, [" row ", r3]\n" "muls r0, r7\n" "add " sum ", r0\n"
+#define COLUMN(load, size) \
+    load " r7, [r2, r3]\n" \
+    TERM(load, "r1", "r8") TERM(load, "r4", "r9") TERM(load, "r5", "r10") TERM(load, "r6", "r11") \
+    "adds r3, #" size "\n"
+#define TP_FOUR_DOTS(name, type, load, size, odd) \
+    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+        size_t stride, size_t bytes) { \
+        __asm volatile( \
+            SAVE \
+            "ldr r0, [sp, #40]\n" \
+            "mov r12, r0\n" \
+            "adds r4, r1, r3\n" \
+            "adds r5, r4, r3\n" \
+            "adds r6, r5, r3\n" \
+            ZERO \
+            "movs r3, #0\n" \
+            "movs r7, #" odd "\n" \
+            "tst r0, r7\n" \
+            "bne 2f\n" \
+            "1:\n" \
+            COLUMN(load, size) \
+            "2:\n" \
+            COLUMN(load, size) \
+            "cmp r3, r12\n" \
+            "bne 1b\n" \
+            SUMS \
+            RESTORE); \
+    }
+TP_FOUR_DOTS(tp_four_dots_i8, int8_t, "ldrsb", "1", "1")
+TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
+
+// The same over the columns up to `end`, at least one.
+#define AT(load, row, sum) load " r7, [" row ", r5]\n" "muls r7, r6\n" "add " sum ", r7\n"
+#define TP_FOUR_INDEX(name, type, load, scale) \
+    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+        size_t stride, const uint16_t *columns, const uint16_t *end) { \
+        __asm volatile( \
+            SAVE \
+            "ldr r5, [sp, #44]\n" \
+            "mov lr, r5\n" \
+            "adds r4, r1, r3\n" /* r1, r4: rows 0 and 1; 2 and 3 are r12 further */ \
+            "adds r3, r3, r3\n" \
+            "mov r12, r3\n" \
+            "ldr r3, [sp, #40]\n" \
+            ZERO \
+            "1:\n" \
+            "ldrh r5, [r3]\n" \
+            "adds r3, #2\n" \
+            scale \
+            load " r6, [r2, r5]\n" \
+            AT(load, "r1", "r8") \
+            AT(load, "r4", "r9") \
+            "add r5, r12\n" \
+            AT(load, "r1", "r10") \
+            AT(load, "r4", "r11") \
+            "cmp r3, lr\n" \
+            "bne 1b\n" \
+            SUMS \
+            RESTORE); \
+    }
+TP_FOUR_INDEX(tp_four_index_i8, int8_t, "ldrsb", "")
+TP_FOUR_INDEX(tp_four_index_i16, int16_t, "ldrsh", "lsls r5, r5, #1\n")
+
+// Where an update stands. The loops below end before a word with a weight that may have to be
+// clipped (w < end then), with x and noise behind it.
+typedef struct {
+    void *w;
+    const void *x;
+    uint32_t noise;
+    int32_t g;
+    uint32_t shift;
+    uint32_t step;  // of the noise from word to word (or half of it)
+    uint32_t fields, lanes, signs, bias;
+    void *end;
+} tp_update_t;
+
+#define BEGIN_UPDATE \
+    SAVE \
+    "mov r7, r0\n" \
+    "adds r7, #20\n" \
+    "ldm r7!, {r1-r6}\n" \
+    "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
+    "mov lr, r6\n" \
+    "ldm r0!, {r1-r4, r7}\n" \
+    "mov r0, r1\n" "mov r1, r2\n" "mov r2, r3\n" "mov r3, r4\n"
+// r4 is the new word, r6 the old one; r5 the sign bits. Where no sign changed, no weight passed zero
+// (with a carry into its neighbour) or an end. Else the sum is made of weights that count from 0,
+// where zero is nothing special; and as no step is longer than a quarter of the range, a weight
+// whose sign changed passed an end if its upper two bits differ.
+#define END_UPDATE \
+    "eors r6, r4\n" \
+    "tst r6, r5\n" \
+    "bne 3f\n" \
+    "2:\n" \
+    "stm r0!, {r4}\n" \
+    "cmp r0, lr\n" \
+    "bne 1b\n" \
+    "b 4f\n" \
+    "3:\n" \
+    "eors r6, r4\n" \
+    "subs r4, r4, r6\n" \
+    "eors r6, r5\n" \
+    "adds r4, r4, r6\n" \
+    "eors r6, r4\n" \
+    "eors r4, r5\n" \
+    "ands r5, r6\n" \
+    "lsls r6, r4, #1\n" \
+    "eors r6, r4\n" \
+    "tst r5, r6\n" \
+    "beq 2b\n" \
+    "4:\n" \
+    "ldr r4, [sp]\n" \
+    "stm r4!, {r0-r2}\n" \
+    RESTORE
+
+#define STEP_LANES "add r2, r8\n" "mov r6, r10\n" "ands r2, r6\n"
+// Four int8: x as lanes of 16 bits, columns 0 and 2, then 1 and 3.
+#define TP_UPDATE_I8(name, between) \
+    TP_NAKED static void name(tp_update_t *q) { \
+        __asm volatile( \
+            BEGIN_UPDATE \
+            "1:\n" \
+            "ldm r1!, {r4, r5}\n" \
+            "muls r4, r3\n" \
+            "muls r5, r3\n" \
+            "adds r4, r4, r2\n" \
+            between \
+            "adds r5, r5, r2\n" \
+            STEP_LANES \
+            "lsrs r4, r7\n" \
+            "lsrs r5, r7\n" \
+            "mov r6, r9\n" \
+            "ands r4, r6\n" \
+            "ands r5, r6\n" \
+            "lsls r5, r5, #8\n" \
+            "ldr r6, [r0]\n" \
+            "adds r4, r4, r5\n" \
+            "adds r4, r4, r6\n" \
+            "add r4, r12\n" \
+            "mov r5, r11\n" \
+            END_UPDATE); \
+    }
+TP_UPDATE_I8(tp_update_i8, "")
+// Columns 0 and 1 share no noise.
+TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
+
+// Two int16. The noise is the upper half of r2, which wraps by itself.
+#define STEP_NOISE "add r2, r8\n"
+#define TP_UPDATE_I16(name, between, after) \
+    TP_NAKED static void name(tp_update_t *q) { \
+        __asm volatile( \
+            BEGIN_UPDATE \
+            "1:\n" \
+            "ldm r1!, {r5}\n" \
+            "lsrs r6, r2, #16\n" \
+            "sxth r4, r5\n" \
+            "asrs r5, r5, #16\n" \
+            "muls r4, r3\n" \
+            "muls r5, r3\n" \
+            "adds r4, r4, r6\n" \
+            between \
+            "adds r5, r5, r6\n" \
+            after \
+            "asrs r4, r4, #16\n" \
+            "ands r5, r7\n" \
+            "ldr r6, [r0]\n" \
+            "adds r4, r4, r5\n" \
+            "adds r4, r4, r6\n" \
+            "mov r5, r11\n" \
+            END_UPDATE); \
+    }
+TP_UPDATE_I16(tp_update_i16, "", STEP_NOISE)
+TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
+
+// One row, single columns.
+typedef struct {
+    void *w;
+    const void *x;
+    const uint16_t *columns;
+    uint32_t step, mask;
+    int32_t g;
+    uint32_t shift, noise;
+    const uint16_t *end;
+} tp_single_t;
+
+#define TP_SINGLE(name, load, store, scale, extend, largest) \
+    TP_NAKED static void name(const tp_single_t *q) { \
+        __asm volatile( \
+            SAVE \
+            "mov r7, r0\n" \
+            "adds r7, #20\n" \
+            "ldm r7!, {r1-r4}\n" \
+            "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" \
+            "ldm r0!, {r1, r2, r4, r6, r7}\n" \
+            "mov r0, r1\n" "mov r1, r2\n" "mov r2, r4\n" \
+            "1:\n" \
+            "ldrh r3, [r2]\n" \
+            "adds r2, #2\n" \
+            "lsrs r4, r3, #1\n" \
+            "muls r4, r6\n" \
+            "add r4, r10\n" \
+            "ands r4, r7\n" \
+            scale \
+            load " r5, [r1, r3]\n" \
+            "mov r12, r4\n" \
+            "mov r4, r8\n" \
+            "muls r5, r4\n" \
+            "add r5, r12\n" \
+            "mov r4, r9\n" \
+            "asrs r5, r4\n" \
+            load " r4, [r0, r3]\n" \
+            "adds r5, r5, r4\n" \
+            extend " r4, r5\n" \
+            "cmp r4, r5\n" \
+            "bne 3f\n" \
+            "2:\n" \
+            store " r5, [r0, r3]\n" \
+            "cmp r2, r11\n" \
+            "bne 1b\n" \
+            RESTORE \
+            "3:\n" \
+            "asrs r5, r5, #31\n" \
+            largest \
+            "eors r5, r4\n" \
+            "b 2b\n"); \
+    }
+TP_SINGLE(tp_single_i8, "ldrsb", "strb", "", "sxtb", "movs r4, #127\n")
+TP_SINGLE(tp_single_i16, "ldrsh", "strh", "lsls r3, r3, #1\n", "sxth", "lsrs r4, r7, #1\n")
+
+// dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
+typedef struct {
+    const void *w0, *w1;
+    int32_t g0, g1;
+    size_t bytes;
+} tp_two_t;
+
+#define TP_TWO_DX(name, load, size, shift) \
+    TP_NAKED static void name(int32_t *dx, const tp_two_t *q) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r7, lr}\n" \
+            "ldm r1!, {r2-r6}\n" \
+            "mov r12, r6\n" \
+            "mov r1, r2\n" "mov r2, r3\n" \
+            "movs r3, #0\n" \
+            "1:\n" \
+            "ldr r6, [r0]\n" \
+            load " r7, [r1, r3]\n" \
+            "muls r7, r4\n" \
+            shift \
+            "adds r6, r6, r7\n" \
+            load " r7, [r2, r3]\n" \
+            "muls r7, r5\n" \
+            shift \
+            "adds r6, r6, r7\n" \
+            "stm r0!, {r6}\n" \
+            "adds r3, #" size "\n" \
+            "cmp r3, r12\n" \
+            "bne 1b\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+TP_TWO_DX(tp_two_dx_i8, "ldrsb", "1", "")
+TP_TWO_DX(tp_two_dx_i16, "ldrsh", "2", "asrs r7, r7, #8\n")
+
+// clang-format on
+
+void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
+    const tp_ki_index_t *index) {
+    size_t n = index != NULL ? index->total : cols;
+    for (size_t o = 0; o < rows;) {
+        // The last four overlap those before.
+        size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
+        const int8_t *row = w + at * cols;
+        if (rows < 4u || n == 0) {
+            int32_t sum = 0;
+            for (size_t j = 0; j < n; j++) {
+                size_t i = index != NULL ? index->columns[j] : j;
+                sum += row[i] * x[i];
+            }
+            z[o++] = sum;
+        } else {
+            if (index != NULL) {
+                tp_four_index_i8(z + at, row, x, cols, index->columns, index->columns + n);
+            } else {
+                tp_four_dots_i8(z + at, row, x, cols, cols);
+            }
+            o += 4u;
+        }
+    }
+}
+
+// 64 terms fit 32 bits.
+void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
+    uint32_t shift, const tp_ki_index_t *index) {
+    size_t n = index != NULL ? index->total : cols;
+    for (size_t o = 0; o < rows;) {
+        size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
+        const int16_t *row = w + at * cols;
+        size_t taken = rows < 4u ? 1u : 4u;
+        int64_t sums[4] = {0};
+        for (size_t from = 0; from < n; from += 64u) {
+            size_t some = n - from < 64u ? n - from : 64u;
+            int32_t part[4];
+            const uint16_t *columns = index != NULL ? index->columns + from : NULL;
+            if (taken == 1u) {
+                part[0] = 0;
+                for (size_t j = 0; j < some; j++) {
+                    size_t i = index != NULL ? columns[j] : from + j;
+                    part[0] += row[i] * x[i];
+                }
+            } else if (index != NULL) {
+                tp_four_index_i16(part, row, x, 2u * cols, columns, columns + some);
+            } else {
+                tp_four_dots_i16(part, row + from, x + from, 2u * cols, 2u * some);
+            }
+            for (size_t r = 0; r < taken; r++) {
+                sums[r] += part[r];
+            }
+        }
+        for (size_t r = 0; r < taken; r++) {
+            z[at + r] = (int32_t)(sums[r] >> shift);
+        }
+        o += taken;
+    }
+}
+
+static void tp_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t to) {
+    int8_t *w = row->w;
+    for (size_t i = from; i < to; i++) {
+        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
+        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
+        w[i] = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
+    }
+}
+
+static void tp_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t to) {
+    int16_t *w = row->w;
+    for (size_t i = from; i < to; i++) {
+        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
+        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
+        w[i] = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
+    }
+}
+
+// The index, unless so many inputs are not zero that leaving out the others takes longer.
+static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, size_t eighths) {
+    return index != NULL && index->total * 8u < cols * eighths ? index : NULL;
+}
+
+// All rows, the columns of index.
+static void tp_singles(const tp_ki_row_t *rows, size_t n_rows, const void *x,
+    const tp_ki_index_t *index, void (*single)(const tp_single_t *)) {
+    for (; n_rows > 0 && index->total > 0; n_rows--, rows++) {
+        tp_single_t q = {rows->w, x, index->columns, tp_ki_noise_step(rows->shift),
+            (1u << rows->shift) - 1u, rows->g, rows->shift, rows->noise,
+            index->columns + index->total};
+        single(&q);
+    }
+}
+
+// Columns from .. from + n of a row, n a multiple of 4 and w + from of 4 bytes.
+static void tp_words_i8(const tp_ki_row_t *row, const int8_t *x, const uint32_t *pairs,
+    size_t from, size_t n) {
+    uint32_t shift = row->shift, mask = (1u << shift) - 1u;
+    uint32_t odd = from & 1u, step = tp_ki_noise_step(shift) << (1u - odd) & mask;
+    uint32_t bias = 1u << (15u - shift);
+    int8_t *w = row->w;
+    tp_update_t q = {.w = w + from,
+        .x = pairs,
+        .noise = (tp_ki_noise(row->noise, shift, from) |
+                     tp_ki_noise(row->noise, shift, from + 2u) << 16) +
+            0x80008000u,
+        .g = row->g,
+        .shift = shift,
+        .step = step * 0x10001u,
+        .fields = (2u * bias - 1u) * 0x10001u,
+        .lanes = (mask + 0x8000u) * 0x10001u,
+        .signs = 0x80808080u,
+        .bias = 0u - bias * 0x01010101u,
+        .end = w + from + n};
+    while (q.w != q.end) {
+        (odd ? tp_update_odd_i8 : tp_update_i8)(&q);
+        if (q.w != q.end) {
+            size_t at = (size_t)((int8_t *)q.w - w);
+            tp_some_i8(row, x, at, at + 4u);
+            q.w = w + at + 4u;
+        }
+    }
+}
+
+static void tp_words_i16(const tp_ki_row_t *row, const int16_t *x, const uint32_t *pairs,
+    size_t from, size_t n) {
+    int16_t *w = row->w;
+    tp_update_t q = {.w = w + from,
+        .x = pairs,
+        .noise = tp_ki_noise(row->noise, 16, from) << 16,
+        .g = row->g,
+        .shift = 0xffff0000u, // of the upper weight
+        .step = tp_ki_noise_step(16) << 16,
+        .signs = 0x80008000u,
+        .end = w + from + n};
+    while (q.w != q.end) {
+        (from & 1u ? tp_update_odd_i16 : tp_update_i16)(&q);
+        if (q.w != q.end) {
+            size_t at = (size_t)((int16_t *)q.w - w);
+            tp_some_i16(row, x, at, at + 2u);
+            q.w = w + at + 2u;
+        }
+    }
+}
+
+// Rows by where they begin in a word of 4 bytes, since x has to be unpacked for each kind.
+void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
+    const tp_ki_index_t *index) {
+    uint32_t pairs[TP_BLOCK / 2u];
+    index = tp_worth(index, cols, 3);
+    if (index != NULL) {
+        tp_singles(rows, n_rows, x, index, tp_single_i8);
+        return;
+    }
+    for (size_t skew = 0; skew < 4u; skew++) {
+        size_t first = skew < cols ? skew : cols, unpacked = SIZE_MAX;
+        for (size_t from = first; from <= cols; from += TP_BLOCK) {
+            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, words = n & ~(size_t)3u;
+            for (size_t o = 0; o < n_rows; o++) {
+                if (((0u - (uintptr_t)rows[o].w) & 3u) != skew) {
+                    continue;
+                }
+                if (unpacked != from) {
+                    const int8_t *v = x + from;
+                    for (size_t i = 0; i < words / 2u; i += 2u, v += 4) {
+                        pairs[i] = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
+                        pairs[i + 1u] = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
+                    }
+                    unpacked = from;
+                }
+                if (from == first) {
+                    tp_some_i8(&rows[o], x, 0, first);
+                }
+                if (words > 0) {
+                    tp_words_i8(&rows[o], x, pairs, from, words);
+                }
+                tp_some_i8(&rows[o], x, from + words, from + n);
+            }
+        }
+    }
+}
+
+void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
+    const tp_ki_index_t *index) {
+    uint32_t pairs[TP_BLOCK / 2u];
+    index = tp_worth(index, cols, 4);
+    if (index != NULL) {
+        tp_singles(rows, n_rows, x, index, tp_single_i16);
+        return;
+    }
+    for (size_t skew = 0; skew < 2u; skew++) {
+        size_t first = skew < cols ? skew : cols, unpacked = SIZE_MAX;
+        for (size_t from = first; from <= cols; from += TP_BLOCK) {
+            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, words = n & ~(size_t)1u;
+            for (size_t o = 0; o < n_rows; o++) {
+                if (((0u - (uintptr_t)rows[o].w) & 3u) != 2u * skew) {
+                    continue;
+                }
+                if (unpacked != from) {
+                    memcpy(pairs, x + from, 2u * words);
+                    unpacked = from;
+                }
+                if (from == first) {
+                    tp_some_i16(&rows[o], x, 0, first);
+                }
+                if (words > 0) {
+                    tp_words_i16(&rows[o], x, pairs, from, words);
+                }
+                tp_some_i16(&rows[o], x, from + words, from + n);
+            }
+        }
+    }
+}
+
+// Single columns: one row. All: two rows at a time, the last one perhaps with nothing.
+#define TP_KI_DX(name, type, shift) \
+    void tp_ki_rows_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols, \
+        const tp_ki_index_t *index) { \
+        for (; index != NULL && n_rows > 0; n_rows--, rows++) { \
+            const type *w = rows->w; \
+            int32_t g = rows->g; \
+            const uint16_t *columns = index->columns; \
+            for (const uint16_t *end = columns + index->total; columns != end; columns++) { \
+                dx[*columns] += (g * w[*columns]) >> (shift); \
+            } \
+        } \
+        for (size_t o = 0; cols > 0 && o < n_rows; o += 2u) { \
+            const tp_ki_row_t *other = &rows[o + 1u < n_rows ? o + 1u : o]; \
+            tp_two_t q = {rows[o].w, other->w, rows[o].g, o + 1u < n_rows ? other->g : 0, \
+                cols * sizeof(type)}; \
+            tp_two_dx_##name(dx, &q); \
+        } \
+    }
+
+TP_KI_DX(i8, int8_t, 0)
+TP_KI_DX(i16, int16_t, 8)
+
+#endif
