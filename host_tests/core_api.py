@@ -442,7 +442,11 @@ class CoreModel:
 
     @property
     def ranges(self):
-        return self.core.tp_model_ranges(self.address)[: self.head.n_layers + 1]
+        """Of integer models, views as all else here."""
+        first = self.core.tp_model_ranges(self.address)
+        at = c.addressof(first.contents) - self.address
+        n = self.head.n_layers + 1
+        return [Range.from_buffer(self.block, at + i * c.sizeof(Range)) for i in range(n)]
 
     def get_weights(self, i):
         layer = self.layer(i)

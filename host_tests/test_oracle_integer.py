@@ -261,7 +261,7 @@ def test_integer_training_reaches_the_loss_of_float_training(dtype):
 
 
 @each_type
-@pytest.mark.parametrize("size", [0.02, 1, 300, 1e9])
+@pytest.mark.parametrize("size", [1e-6, 0.02, 1, 300, 1e9])
 def test_a_map_uses_its_bits_whatever_the_size_of_the_data(dtype, size):
     spec = network(9, dtype=dtype)
     net = IntegerNetwork(spec)

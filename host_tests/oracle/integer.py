@@ -88,7 +88,7 @@ def sh(v, s):
 
 def rdiv(v, n):
     """v / n, rounded half away from 0."""
-    return np.sign(v) * (uint32(np.abs(v) + n // 2) // n)
+    return np.sign(v) * ((np.abs(v) + n // 2) // n)
 
 
 def fixed(x, exponent):
@@ -187,7 +187,7 @@ class IntegerNetwork(Network):
     def _take(self, layer, w, b, limit):
         t, record = self.type, layer.range
         record.e_w = first_exponent(limit, t.drawn)
-        q = np.clip(fixed(w, record.e_w), -t.limit, t.limit - 1)
+        q = clipped(fixed(w, record.e_w), t.limit - 1)
         layer.w.values = q.astype(np.int64).reshape(layer.w.values.shape)
         layer.b.values = saturated(fixed(b, B_EXPONENT)).astype(np.int64)
 
@@ -278,7 +278,7 @@ class IntegerNetwork(Network):
         sums = np.append(x, 0)[index].sum(axis=1)
         for p, n in enumerate(np.count_nonzero(index[:, :, 0] >= 0, axis=1)):
             f = min(max(31 - self.type.bits - bits(n), 0), 8)
-            sums[p] = rdiv(int32(sums[p] << f), n) << (8 - f)
+            sums[p] = rdiv(sums[p] << f, n) << (8 - f)
         return sums.ravel(), record.e_a - 8
 
     def _fit(self, layer, z, e_acc):
@@ -315,7 +315,7 @@ class IntegerNetwork(Network):
     # --- Ranges ---
 
     @contextmanager
-    def _looking(self):
+    def looking(self):
         """Nothing is trained: ranges settle before the first training step, and stay then."""
         before = [replace(record) for record in self.ranges]
         yield
@@ -325,9 +325,19 @@ class IntegerNetwork(Network):
         for record, old in zip(self.ranges, before, strict=True):
             vars(record).update(vars(old))
 
+    def _follows(self, r):
+        """Whether the exponent of map r follows its values."""
+        if r == 0:
+            return True
+        spec = self.layers[r - 1].spec
+        squashed = spec.activation in ("sigmoid", "tanh")
+        return r < len(self.layers) and spec.kind != "max_pool" and not squashed
+
     def _look(self, forget):
         """Exponents that are too large shrink."""
-        for record in self.ranges:
+        for r, record in enumerate(self.ranges):
+            if record.peak == 0 and record.e_a > E_A_MIN and self._follows(r):
+                record.e_a = max(record.e_a - self.type.bits, E_A_MIN)
             while 0 < record.peak <= 3 * 2**self.type.bits // 8 and record.e_a > E_A_MIN:
                 record.e_a -= 1
                 record.peak *= 2
@@ -350,14 +360,14 @@ class IntegerNetwork(Network):
     # --- Outputs and loss ---
 
     def predict(self, x):
-        with self._looking():
+        with self.looking():
             o = self.forward(x)[-1]
         if self.spec.loss != "softmax_cross_entropy":
             return f32(o) * F32(2**-12)
         return f32(self._probabilities(exponentials(o)[0])) * F32(2**-15)
 
     def evaluate(self, x, target):
-        with self._looking():
+        with self.looking():
             return super().evaluate(x, target)
 
     @staticmethod

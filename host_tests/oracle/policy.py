@@ -45,7 +45,7 @@ def share_kept(policy, y, y_max, pos, y_above):
         if pos == 0:
             alpha = ONE
         else:
-            alpha = min(ONE, y / y_above) if y_above > 0 else F32(0)
+            alpha = ONE if y >= y_above else y / y_above  # 0 below a branch without any error
         return _between(policy.s_min, policy.s_max, alpha) * (y / y_max)
     return _between(policy.s_min, policy.s_max, y / y_max) * zeta_power(policy, pos)
 

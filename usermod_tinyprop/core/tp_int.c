@@ -140,12 +140,24 @@ bool tp_int_grows(tp_model_t *m, uint32_t r, int64_t p, int32_t e_p) {
     return other;
 }
 
+// Whether the exponent of map r follows its values.
+static bool tp_has_range(const tp_model_t *m, uint32_t r) {
+    const tp_layer_t *t = (const tp_layer_t *)(m + 1) + r - (r > 0);
+    return r == 0 ||
+        (r < m->n_layers && t->kind != TP_LAYER_MAX_POOL && t->activation < TP_SIGMOID);
+}
+
 // Use the room that maps leave free.
 void tp_int_shrink_ranges(tp_model_t *m, bool forget) {
     tp_range_t *ranges = tp_model_ranges(m);
     uint32_t low = 3u << (tp_map_bits(m) - 3);
     for (uint32_t r = 0; r <= m->n_layers; r++) {
         tp_range_t *q = &ranges[r];
+        if (q->peak == 0 && q->e_a > TP_INT_LEAST && tp_has_range(m, r)) {
+            // Nothing, or too small to be seen.
+            int32_t e = q->e_a - tp_map_bits(m);
+            q->e_a = (int8_t)(e > TP_INT_LEAST ? e : TP_INT_LEAST);
+        }
         while (q->peak > 0 && q->peak <= low && q->e_a > TP_INT_LEAST) {
             q->e_a--;
             q->peak <<= 1;

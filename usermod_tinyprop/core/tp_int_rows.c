@@ -281,7 +281,8 @@ static bool tp_int_pool_forward(const tp_int_t *k) {
         int32_t up = 31 - tp_map_bits(k->m) - tp_bit_length(places);
         up = up < 0 ? 0 : up > 8 ? 8 : up;
         for (int32_t c = 0; c < t->c; c++, i++) {
-            int32_t most = INT32_MIN, sum = 0;
+            int32_t most = INT32_MIN;
+            int64_t sum = 0;
             for (int32_t y = in.y0; y < in.y1; y++) {
                 for (int32_t x = in.x0; x < in.x1; x++) {
                     int32_t v = tp_load(k->m, k->x, tp_place(&q, y, x) + (size_t)c);
@@ -298,7 +299,7 @@ static bool tp_int_pool_forward(const tp_int_t *k) {
                 continue;
             }
             // Windows at an edge have fewer places; their unit is the same.
-            int64_t z = tp_divide((int64_t)sum * ((int64_t)1 << up), places);
+            int64_t z = tp_divide(sum * ((int64_t)1 << up), places);
             z = tp_int_finish(k, i, z * ((int64_t)1 << (8 - up)), e - 8);
             peak = z > peak ? z : peak;
         }
