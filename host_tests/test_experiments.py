@@ -307,7 +307,7 @@ def test_fine_tuning_moves_what_is_trainable_and_nothing_else(unix, run_mpy, tmp
     path.write_text(TOML.format(seeds=1, epochs=2, more=LAST))
     planned = run.prepare(experiment.Collection([str(path)]), unix, tmp_path)
     for *_, job in planned[0].jobs:
-        job.settings["keep"] = True
+        job.settings["keep"] = ["model.tp"]
     run.measure(planned, unix, unix)
     jobs = {policy: job for policy, *_, job in planned[0].jobs}
 
