@@ -578,6 +578,19 @@ def test_auc_is_the_share_of_pairs_in_order_mean_over_files_and_machines():
         runner.auc([1, 1], [(0, 0, 1), (1, 0, 1)])
 
 
+def test_an_anomaly_detector_is_validated_by_its_fit_to_normal_samples(small, unix):
+    path = small("[policies]\nFull = {}", epochs=20, seeds=1)
+    text = path.read_text().replace('"none"', '"all"\ntarget = "input"')
+    path.write_text(text.replace("lr = 0.05", "lr = 0.2"))
+    (found,) = outcomes(path, unix, validation=7)
+    assert found.heading().endswith("(fit)")
+    (job,) = [job for *_, job in found.policies["Full"]]
+    for point in job.points:
+        assert point["accuracy"] == pytest.approx(100 - 100 * point["loss"])
+    # Standardised values have a mean square of 1, which a net that says 0 leaves as it is.
+    assert 50 < found.row("Full")["accuracy"] < 100
+
+
 def test_learning_rates_fall_as_the_schedule_says(small):
     e = experiment.Experiment(small())
     for schedule, expected in (

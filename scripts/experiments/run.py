@@ -156,6 +156,8 @@ def prepare(collection, unix, data=None, skip_bad=False, **limits):
     """The experiments whose data are there, with their jobs."""
     planned = []
     for e in collection.experiments:
+        if e.metric == "auc" and limits.get("validation"):
+            e.metric = "fit"  # there are no anomalies in a training part
         arrays = parts.arrays_of(e, data, skip_bad)
         if arrays is None:
             place = data or "no folder given: --data FOLDER, or DATA=FOLDER"

@@ -282,6 +282,8 @@ def _outcome(lines, job):
             if scores:
                 point["accuracy"] = auc(np.array(scores), job.scored)
                 scores = []
+            elif "loss" in point:
+                point.setdefault("accuracy", 100 - 100 * point["loss"])  # no classes: the fit
             points.append(point)
         result = said.get("result", result)
     if result is None:
