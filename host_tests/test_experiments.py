@@ -591,6 +591,19 @@ def test_an_anomaly_detector_is_validated_by_its_fit_to_normal_samples(small, un
     assert 50 < found.row("Full")["accuracy"] < 100
 
 
+def test_make_passes_on_where_to_train_only_if_it_is_said():
+    def command(*more):
+        make = ["make", "-n", "experiments", "SET=digits-mlp", *more]
+        # An outer make's flags would steer this one.
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(make, cwd=ROOT, env=env, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert "digits-mlp" in command() and "--on" not in command()
+    words = command("ON=RPI_PICO", "ARGS=--plan")
+    assert words[-3:] == ["--on", "RPI_PICO", "--plan"]
+
+
 def test_learning_rates_fall_as_the_schedule_says(small):
     e = experiment.Experiment(small())
     for schedule, expected in (
@@ -642,4 +655,4 @@ def test_a_table_may_end_in_several_means_and_say_how_to_make_its_rows():
     assert rows["mean of 2: the good"] == "85.00" and rows["mean of 3: all"] == "70.00"
     assert not [key for key in rows if key.startswith("mean of") and ":" not in key]
     commands = report.commands(outcomes)
-    assert "| A, net | `make experiments SET=a` |" in commands
+    assert "| A, net | `make experiments SET=a SEEDS=1` |" in commands

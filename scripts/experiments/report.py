@@ -237,7 +237,10 @@ def draw_layers(outcome, path):
 
 def commands(outcomes):
     """How to make the rows of each experiment by themselves."""
-    rows = [(o.heading(), f"`make experiments SET={o.name}`") for o in outcomes]
+    rows = []
+    for o in outcomes:
+        seeds = {seed for seed, *_ in next(iter(o.policies.values()))}
+        rows.append((o.heading(), f"`make experiments SET={o.name} SEEDS={len(seeds)}`"))
     return "Each by itself, with `DATA=folder`:\n\n" + markdown(("rows", "command"), rows)
 
 
