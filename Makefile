@@ -35,16 +35,16 @@ sim:  ## Run a board's firmware in an emulator: make sim BOARD=RPI_PICO (QEMU: I
 	@$(PYTHON) scripts/sim.py $(or $(BOARD),RPI_PICO) $(if $(ICOUNT),--icount)
 
 DEPLOY = $(PYTHON) scripts/setup_env.py build && $(VENV)/python scripts/deploy.py
-ON = $(addprefix --device ,$(DEVICE)) $(addprefix --board ,$(BOARD)) $(if $(DRY_RUN),--dry-run)
+BOARD_AT = $(addprefix --device ,$(DEVICE)) $(addprefix --board ,$(BOARD)) $(if $(DRY_RUN),--dry-run)
 
 boards:  ## List the boards there are
 	@$(DEPLOY) boards $(addprefix --device ,$(DEVICE))
 
 flash:  ## Put the firmware on a board: make flash BOARD=RPI_PICO
-	@$(DEPLOY) flash $(ON) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --drive ,$(DRIVE))
+	@$(DEPLOY) flash $(BOARD_AT) $(addprefix --firmware ,$(FIRMWARE)) $(addprefix --drive ,$(DRIVE))
 
 deploy:  ## Copy files to a board, and tinyprop if it lacks it: make deploy FILES="main.py data"
-	@$(DEPLOY) deploy $(ON) $(addprefix --with ,$(WITH)) $(addprefix --module ,$(MODULE)) \
+	@$(DEPLOY) deploy $(BOARD_AT) $(addprefix --with ,$(WITH)) $(addprefix --module ,$(MODULE)) \
 		$(addprefix --to ,$(TO)) $(if $(RESET),--reset) $(FILES)
 
 monitor:  ## Show a board's output and prompt (Ctrl-X ends)

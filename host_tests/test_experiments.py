@@ -307,7 +307,7 @@ def test_fine_tuning_moves_what_is_trainable_and_nothing_else(unix, run_mpy, tmp
     path.write_text(TOML.format(seeds=1, epochs=2, more=LAST))
     planned = run.prepare(experiment.Collection([str(path)]), unix, tmp_path)
     for *_, job in planned[0].jobs:
-        job.settings["keep"] = True
+        job.settings["keep"] = ["model.tp"]
     run.measure(planned, unix, unix)
     jobs = {policy: job for policy, *_, job in planned[0].jobs}
 
@@ -578,6 +578,32 @@ def test_auc_is_the_share_of_pairs_in_order_mean_over_files_and_machines():
         runner.auc([1, 1], [(0, 0, 1), (1, 0, 1)])
 
 
+def test_an_anomaly_detector_is_validated_by_its_fit_to_normal_samples(small, unix):
+    path = small("[policies]\nFull = {}", epochs=20, seeds=1)
+    text = path.read_text().replace('"none"', '"all"\ntarget = "input"')
+    path.write_text(text.replace("lr = 0.05", "lr = 0.2"))
+    (found,) = outcomes(path, unix, validation=7)
+    assert found.heading().endswith("(fit)")
+    (job,) = [job for *_, job in found.policies["Full"]]
+    for point in job.points:
+        assert point["accuracy"] == pytest.approx(100 - 100 * point["loss"])
+    # Standardised values have a mean square of 1, which a net that says 0 leaves as it is.
+    assert 50 < found.row("Full")["accuracy"] < 100
+
+
+def test_make_passes_on_where_to_train_only_if_it_is_said():
+    def command(*more):
+        make = ["make", "-n", "experiments", "SET=digits-mlp", *more]
+        # An outer make's flags would steer this one.
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(make, cwd=ROOT, env=env, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert "digits-mlp" in command() and "--on" not in command()
+    words = command("ON=RPI_PICO", "ARGS=--plan")
+    assert words[-3:] == ["--on", "RPI_PICO", "--plan"]
+
+
 def test_learning_rates_fall_as_the_schedule_says(small):
     e = experiment.Experiment(small())
     for schedule, expected in (
@@ -629,4 +655,4 @@ def test_a_table_may_end_in_several_means_and_say_how_to_make_its_rows():
     assert rows["mean of 2: the good"] == "85.00" and rows["mean of 3: all"] == "70.00"
     assert not [key for key in rows if key.startswith("mean of") and ":" not in key]
     commands = report.commands(outcomes)
-    assert "| A, net | `make experiments SET=a` |" in commands
+    assert "| A, net | `make experiments SET=a SEEDS=1` |" in commands

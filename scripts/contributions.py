@@ -31,16 +31,16 @@ def parts_of(filters, k, layer=None, ratio=1):
 
 
 def gain(before, after):
-    (loss_before, hits_before), (loss_after, hits_after) = before, after
-    if hits_before is None:
-        return (loss_before - loss_after) / loss_before
-    return hits_after - hits_before
+    if "accuracy" not in before:
+        return (before["loss"] - after["loss"]) / before["loss"]
+    return (after["accuracy"] - before["accuracy"]) / 100
 
 
 def measure(job, last, done=None):
-    """The table, from (biases and weights of) the last so many layers; the others gain nothing."""
-    start = run_job({**job, "epochs": 0})
-    filters = [n for _, n in start["layers"]]
+    """The table, from (biases and weights of) the last so many layers; the others gain nothing.
+    job: arguments of pretrain.run_job."""
+    start = run_job(**{**job, "epochs": 0})
+    filters, before = start.result["filters"], start.points[0]
     n = len(filters)
     last = min(last or n, n)
     wishes = [(k, None, 0) for k in range(1, last + 1)]
@@ -48,8 +48,8 @@ def measure(job, last, done=None):
     measured = {}
 
     def run(wish):
-        result = run_job({**job, "parts": parts_of(filters, *wish)})
-        measured[wish] = gain(start["before"], result["after"])
+        after = run_job(**job, trainable=parts_of(filters, *wish)).points[-1]
+        measured[wish] = gain(before, after)
         if done:
             done(len(measured), len(wishes))
 
@@ -62,7 +62,7 @@ def measure(job, last, done=None):
         else [0] * len(RATIOS)
         for i in range(n)
     ]
-    return {"biases": biases, "ratios": RATIOS, "weights": weights}, start["before"]
+    return {"biases": biases, "ratios": RATIOS, "weights": weights}, before
 
 
 def main():
@@ -83,7 +83,7 @@ def main():
     out = a.out or FOLDER / f"{a.model}.json"
     train, test = data_sets(a.data, a.limit, learns_its_input(a.model))
     job = {"model": a.model, "epochs": a.epochs, "lr": a.lr, "seed": a.seed}
-    job.update(start=str(a.start), train=train, test=test)
+    job.update(start=a.start, train=train, test=test)
 
     def done(n, of):
         if n % 10 == 0 or n == of:

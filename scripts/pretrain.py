@@ -10,33 +10,45 @@ files. The values are standardised; pictures that are mostly black keep their ze
 
 import argparse
 import hashlib
-import json
-import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
-from common import BUILD, ROOT, fail, run_main, say, short
-from make_dataset import read_arrays, to_bytes
+sys.path.insert(0, str(Path(__file__).resolve().parent / "experiments"))
+
+import numpy as np  # noqa: E402
+import runner  # noqa: E402
+from common import BUILD, ROOT, fail, run_main, say, short  # noqa: E402
+from make_dataset import read_arrays, to_bytes  # noqa: E402
 
 MICROPYTHON = BUILD / "bin" / "micropython"
-JOB = ROOT / "scripts" / "model_job.py"
 MODELS = ROOT / "examples" / "models"
 NAMES = sorted(p.stem for p in MODELS.glob("*.py"))
 FOLDER = BUILD / "models"
 
 
-def run_job(job):
-    """Run scripts/model_job.py; its result. Ends the program when it fails."""
-    command = [MICROPYTHON, "-X", "heapsize=64M", JOB]
-    line = json.dumps({"models": str(MODELS), **job}) + "\n"
-    try:
-        run = subprocess.run(command, input=line, capture_output=True, text=True)
-    except FileNotFoundError:
+def run_job(model, train, test, epochs=0, lr=0.01, seed=1, start=None, trainable=None, keep=()):
+    """Train a reference model, at a rate that falls in a straight line to a tenth of lr; the job
+    of scripts/experiments/runner.py, done. start: a file of parameters. Ends the program where it
+    fails."""
+    if not MICROPYTHON.is_file():
         fail(f"{short(MICROPYTHON)} does not exist: make build")
-    if run.returncode != 0:
-        text = run.stderr.strip() or run.stdout.strip() or f"ended with {run.returncode}"
-        fail(f"{job['model']}: {text.splitlines()[-1]}")
-    return json.loads(run.stdout)
+    settings = runner.settings(
+        model={"module": "net", "arguments": {}},
+        loss="mean_squared_error" if learns_its_input(model) else "softmax_cross_entropy",
+        rates=runner.hex_rates([lr * (1 - 0.9 * i / epochs) for i in range(epochs)]),
+        **{"seed": seed, "before": True, "trainable": trainable, "keep": list(keep)},
+        start="start.params" if start else "",
+        block_bytes=20 << 20,
+    )
+    files = {"net.py": MODELS / f"{model}.py", "train.tpd": train, "test.tpd": test}
+    if start:
+        files["start.params"] = start
+    job = runner.Job(model, settings, {name: (path, "") for name, path in files.items()})
+    try:
+        runner.run_job(job, runner.Unix(MICROPYTHON))
+    except runner.JobError as e:
+        fail(f"{model}: {e}")
+    return job
 
 
 def standardised(x, x_test, scale, offset):
@@ -87,9 +99,9 @@ def learns_its_input(model):
     return "LOSS" in (MODELS / f"{model}.py").read_text()
 
 
-def shown(figures):
-    loss, accuracy = figures
-    return f"loss {loss:.4f}" + ("" if accuracy is None else f", accuracy {accuracy:.2%}")
+def shown(point):
+    accuracy = f", accuracy {point['accuracy']:.2f}%" if "accuracy" in point else ""
+    return f"loss {point['loss']:.4f}{accuracy}"
 
 
 def main():
@@ -108,19 +120,14 @@ def main():
     if not a.data.is_file():
         fail(f"{a.data} does not exist")
     train, test = data_sets(a.data, a.limit, learns_its_input(a.model))
-    files = {"checkpoint": f"{out}.tp", "parameters": f"{out}.params"}
-    job = {"model": a.model, "epochs": a.epochs, "lr": a.lr, "seed": a.seed, **files}
-    if a.start:
-        job["start"] = str(a.start)
-    result = run_job({**job, "train": train, "test": test})
-    say(f"before    {shown(result['before'])}")
-    say(f"after     {shown(result['after'])}")
-    for path in map(Path, files.values()):
-        say(f"{short(path)}  {path.stat().st_size} bytes  sha256 {checksum(path)}")
-
-
-def checksum(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    names = ["model.tp", "model.params"]
+    job = run_job(a.model, train, test, a.epochs, a.lr, a.seed, a.start, keep=names)
+    say(f"before    {shown(job.points[0])}")
+    say(f"after     {shown(job.points[-1])}")
+    for name, content in job.kept.items():
+        path = out.with_name(out.name + Path(name).suffix)
+        path.write_bytes(content)
+        say(f"{short(path)}  {len(content)} bytes  sha256 {runner.digest(content)[:16]}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ KEYS = {
     "data": {
         **{"npz": str, "folder": str, "format": tuple(sources.FORMATS), "x": str, "shape": list},
         **{"spectra": bool, "noise": float, "standardise": STANDARDISE},
-        **{"target": ("class", "input"), "metric": ("accuracy", "auc")},
+        **{"target": ("class", "input"), "metric": ("accuracy", "auc", "fit")},
     },
     "split": {
         **{"test": float, "validate_by": str, "by": str, "new": (str, int, list)},

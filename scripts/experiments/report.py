@@ -18,6 +18,9 @@ METRICS = {
 EFFORTS = list(METRICS)[1:5]
 HEADER = ("data set", "policy", "accuracy %", "points", "backward", "total")
 HEADER += ("backward*", "total*", "skipped", "bytes")
+# What stands behind a heading. fit: 100 - 100 * loss, the share of the variance of standardised
+# targets that a net explains.
+NAMES = {"accuracy": "", "auc": " (AUC)", "fit": " (fit)"}
 NOTE = "* as the policy asked, as if zeros were multiplied too"
 NONE = "no fine-tuning"
 
@@ -67,7 +70,7 @@ class Outcome:
 
     def heading(self):
         model = self.model[4:] if self.model.startswith("mlp-") else self.model
-        return f"{self.title}, {model}{' (AUC)' if self.metric == 'auc' else ''}"
+        return f"{self.title}, {model}{NAMES[self.metric]}"
 
 
 def _cells(row, full):
@@ -165,7 +168,7 @@ def draw_curves(outcome, path):
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     panels = [
-        ("accuracy", "AUC (%)" if outcome.metric == "auc" else "accuracy (%)"),
+        ("accuracy", f"{NAMES[outcome.metric].strip(' ()') or outcome.metric} (%)"),
         ("effort_backward", "backward effort so far (share of dense)"),
         ("effort_total", "total effort so far (share of dense)"),
     ]
@@ -234,7 +237,10 @@ def draw_layers(outcome, path):
 
 def commands(outcomes):
     """How to make the rows of each experiment by themselves."""
-    rows = [(o.heading(), f"`make experiments SET={o.name}`") for o in outcomes]
+    rows = []
+    for o in outcomes:
+        seeds = {seed for seed, *_ in next(iter(o.policies.values()))}
+        rows.append((o.heading(), f"`make experiments SET={o.name} SEEDS={len(seeds)}`"))
     return "Each by itself, with `DATA=folder`:\n\n" + markdown(("rows", "command"), rows)
 
 

@@ -104,9 +104,12 @@ class Planned:
         start = None
         if case.before:
             label = f"before {who}seed {seed}"
-            start = self._job(label, e.training, ["Full", {}], seed, case.before, keep=True)
+            start = self._job(
+                label, e.training, ["Full", {}], seed, case.before, keep=["model.tp"]
+            )
             self.before.append(start)
-        more = {"curve": e.curve, "scores": e.metric == "auc", "start": start is not None}
+        more = {"curve": e.curve, "scores": e.metric == "auc", "before": start is not None}
+        more["start"] = "start.tp" if start else ""
         for policy, spec in e.policies.items():
             label = f"{policy}, {who}seed {seed}"
             table = e.finetune or e.training
@@ -153,6 +156,8 @@ def prepare(collection, unix, data=None, skip_bad=False, **limits):
     """The experiments whose data are there, with their jobs."""
     planned = []
     for e in collection.experiments:
+        if e.metric == "auc" and limits.get("validation"):
+            e.metric = "fit"  # there are no anomalies in a training part
         arrays = parts.arrays_of(e, data, skip_bad)
         if arrays is None:
             place = data or "no folder given: --data FOLDER, or DATA=FOLDER"

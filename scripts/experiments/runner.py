@@ -44,6 +44,7 @@ class Job:
     start: "Job" = None
     scored: list = field(default_factory=list)
     cost: float = 1.0
+    kept: dict = None  # name -> content of the files that settings["keep"] asks for
     points: list = None
     result: dict = None
     key: str = None
@@ -84,9 +85,10 @@ def settings(**more):
         **{"policy": ["Full", {}], "rates": [], "seed": 1, "batch_size": 1, "curve": False},
         **{
             "scores": False,
-            "start": False,
+            "before": False,
+            "start": "",
             "trainable": None,
-            "keep": False,
+            "keep": [],
             "describe": False,
             "tests": True,
         },
@@ -280,6 +282,8 @@ def _outcome(lines, job):
             if scores:
                 point["accuracy"] = auc(np.array(scores), job.scored)
                 scores = []
+            elif "loss" in point:
+                point.setdefault("accuracy", 100 - 100 * point["loss"])  # no classes: the fit
             points.append(point)
         result = said.get("result", result)
     if result is None:
@@ -304,11 +308,12 @@ def run_job(job, machine, place=None):
         started = time.monotonic()
         job.points, job.result = _outcome(_lines(*machine.command(folder, job, place)), job)
         job.result["seconds"] = round(time.monotonic() - started, 2)
+        job.kept = {name: (folder / name).read_bytes() for name in job.settings["keep"]}
         if job.key is None:
             return
         JOBS.mkdir(parents=True, exist_ok=True)
         if job.settings["keep"]:
-            _keep(job.model, (folder / "model.tp").read_bytes())
+            _keep(job.model, job.kept["model.tp"])
         outcome = {"label": job.label, "points": job.points, "result": job.result}
         _keep(job.record, json.dumps(outcome).encode())
 

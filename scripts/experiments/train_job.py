@@ -3,11 +3,12 @@ beside it, prints one JSON object a line.
 
 The job: model ({"layers": [..]} or {"module": .., "arguments": ..}), classes, loss, optimizer and
 policy ([name, settings]), rates (the learning rate of each epoch, float32 as hex), seed,
-batch_size, curve (evaluate after every epoch), scores (print the loss of each test sample), start
-(go on from start.tp), trainable (what each layer with weights trains, or null for all that it
-says itself), keep (write model.tp), describe (only make the model and tell its size).
-Files: train.tpd, test.tpd (where there is a test part). Lines: {"scores": [..]}, {"epoch": ..},
-{"result": ..}; or {"error": ..}.
+batch_size, curve (evaluate after every epoch), before (and before the first), scores (print the
+loss of each test sample), start (the file to go on from: start.tp, or start.params, the parameters
+one after the other; or none), trainable (what each layer with weights trains, or null for what it
+says itself), keep (files to write: model.tp, model.params), describe (only make the model and tell
+its size). Files: train.tpd, test.tpd (where there is a test part). Lines: {"scores": [..]},
+{"epoch": ..}, {"result": ..}; or {"error": ..}.
 """
 
 import json
@@ -90,6 +91,26 @@ def described(model, train):
     return made
 
 
+def parameters(m):
+    """Weights and biases of all layers, one after the other."""
+    for i in weighted(m.layers):
+        yield memoryview(m.weights(i))
+        yield memoryview(m.bias(i))
+
+
+def read_parameters(m, path):
+    with open(path, "rb") as f:
+        for values in parameters(m):
+            if f.readinto(values) != 4 * len(values):
+                raise ValueError("%s is too short for the model" % path)
+
+
+def write_parameters(m, path):
+    with open(path, "wb") as f:
+        for values in parameters(m):
+            f.write(values)
+
+
 def efforts(m, whole):
     """whole: dense multiply-accumulates, forward and backward, of the net that trains all."""
     s = m.stats()
@@ -122,7 +143,9 @@ def score(job, m, test):
         test_scores(m, test)
         return {}
     e = m.evaluate(test, confusion=False)
-    return {"loss": e.loss} if e.accuracy is None else {"accuracy": 100 * e.accuracy}
+    known = {} if e.accuracy is None else {"accuracy": 100 * e.accuracy}
+    known["loss"] = e.loss
+    return known
 
 
 def run(job):
@@ -130,7 +153,7 @@ def run(job):
     test = tp.Dataset("test.tpd") if job["tests"] else None
     dtype = job["policy"][1].pop("dtype", "f32")
     optimizer, policy = make("optimizer", *job["optimizer"]), make("policy", *job["policy"])
-    start = tp.load("start.tp") if job["start"] else None
+    start = tp.load("start.tp") if job["start"] == "start.tp" else None
     if start and job["trainable"] is None:
         m = start
         m.set_optimizer(optimizer)
@@ -148,12 +171,14 @@ def run(job):
         )
     forward, backward = whole = (start or m)._m.counters()[7:]
     if start and start is not m:
-        for i in weighted(m.layers):
-            memoryview(m.weights(i))[:] = memoryview(start.weights(i))
-            memoryview(m.bias(i))[:] = memoryview(start.bias(i))
+        for to, values in zip(parameters(m), parameters(start)):
+            to[:] = values
+    elif job["start"] and not start:
+        read_parameters(m, job["start"])
     start = None  # its memory is free again
     result = {"block_bytes": m.plan()["total"], "forward_macs": forward, "backward_macs": backward}
     result["inputs"], result["outputs"] = train.x.size, train.classes or train.targets
+    result["filters"] = [len(m.bias(i)) for i in weighted(m.layers)]
     if job["describe"]:
         # One sample shows that data and model fit together.
         outputs = m.predict(train[0][0]).size
@@ -163,7 +188,7 @@ def run(job):
             raise ValueError("the model has %d outputs, the data %d %s" % (outputs, n, what))
         say("result", result)
         return
-    if job["start"] and test:
+    if job["before"] and test:
         point = score(job, m, test)
         point["epoch"] = 0
         say("epoch", point)
@@ -183,8 +208,8 @@ def run(job):
         m.lr = rates[0]
         m.fit(train, epochs=len(rates), callback=after_epoch, verbose=0)
     result.update(efforts(m, whole))
-    if job["keep"]:
-        m.save("model.tp")
+    for name in job["keep"]:
+        m.save(name) if name == "model.tp" else write_parameters(m, name)
     say("result", result)
 
 
