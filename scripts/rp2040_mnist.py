@@ -19,7 +19,7 @@ from records import Records, print_table
 from rp2040_cycles import BOARD, CLOCK_MHZ, COUNT, MPREMOTE, on_board
 
 TARGET = 2_000_000  # cycles a sample, mlp-784-64-10
-SAMPLES = 300
+SAMPLES = 200
 FILE_HEAD = 20  # of a checkpoint, before the persistent bytes
 
 CRC = """
