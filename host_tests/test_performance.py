@@ -25,7 +25,7 @@ def test_fit_finds_a_plane_and_says_how_well_it_fits():
 def test_cost_of_a_step_grows_with_the_multiply_accumulates_that_are_kept():
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         need(shutil.which(tool), tool, "make setup")
-    points = scaling.measure("M4F")
+    points, split = scaling.measure("M4F")
     (_, per_mac, r_squared), _ = scaling.figures(points)
     assert len(points) == 120 and r_squared >= scaling.TARGET and 2 < per_mac < 4
     # Of one network, the fewer rows are kept the less it costs. (Half of a few rows costs more
@@ -34,3 +34,7 @@ def test_cost_of_a_step_grows_with_the_multiply_accumulates_that_are_kept():
         costs = {kept: count for (n, kept), (count, _, _) in points.items() if n == net}
         assert costs[5] < costs[10] < costs[25] < min(costs[50], 1.1 * costs[100]), net
         assert costs[10] < costs[100], net
+    # The passes of a step are the step, but for the calls of the clock.
+    for kept in (100, 10):
+        parts = sum(count for (k, _, _), count in split.items() if k == kept)
+        assert parts == pytest.approx(points[scaling.SPLIT, kept][0], rel=0.02)
