@@ -1,14 +1,16 @@
 // How the instructions of a training step grow with its multiply-accumulates: dense networks of
 // several widths and depths, of which a policy keeps several shares of the rows. Prints a line
 // `count WHAT N` and lines `macs WHAT N` (forward) and `back WHAT N` (backward, executed), WHAT
-// being inputs-widthxdepth-10 and the share in percent. For bare_metal.c or callgrind.
+// being inputs-widthxdepth-10 and the share in percent; and for one network `split WHAT L P N`, what
+// pass P of row L took. For bare_metal.c.
 #include <string.h>
 
 #include "../usermod_tinyprop/core/tp.h"
 
-// bare_metal.c, or the end of this file.
+// bare_metal.c
 void bench_begin(void);
 void bench_end(const char *what);
+uint32_t bench_lap(void *last);
 void bench_print(const char *what, const char *name, uint32_t value);
 
 static uint8_t block[1024 * 1024] __attribute__((aligned(8)));
@@ -23,6 +25,27 @@ static char *number(char *text, uint32_t n) {
     }
     *text = (char)('0' + n % 10u);
     return text + 1;
+}
+
+static void split(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const char *what) {
+    tp_profile_t rows[TP_MAX_LAYERS + 1];
+    uint32_t last = 0;
+    const tp_trace_t trace = {bench_lap, &last, rows};
+    memset(rows, 0, sizeof(rows));
+    bench_begin();
+    tp_profile(m, x, y, &trace, NULL);
+    bench_end(NULL);
+    for (uint32_t l = 0; l <= m->n_layers; l++) {
+        for (uint32_t pass = 0; pass < TP_PASSES; pass++) {
+            char text[60], *end = text + strlen(what);
+            memcpy(text, what, strlen(what));
+            *end++ = ' ';
+            end = number(end, l);
+            *end++ = ' ';
+            *number(end, pass) = '\0';
+            bench_print("split", text, rows[l].ticks[pass]);
+        }
+    }
 }
 
 static void measure(uint32_t n_in, uint32_t width, uint32_t depth) {
@@ -70,6 +93,9 @@ static void measure(uint32_t n_in, uint32_t width, uint32_t depth) {
         bench_end(what);
         bench_print("macs", what, (uint32_t)m->forward_macs);
         bench_print("back", what, (uint32_t)tp_backward_macs(m));
+        if (n_in == 784 && width == 64 && depth == 1) {
+            split(m, &x, &y, what);
+        }
     }
 }
 
@@ -86,20 +112,3 @@ int main(void) {
     }
     return 0;
 }
-
-#ifdef __x86_64__
-#include <stdio.h>
-#include <valgrind/callgrind.h>
-
-void bench_begin(void) {
-    CALLGRIND_ZERO_STATS;
-}
-
-void bench_end(const char *what) {
-    CALLGRIND_DUMP_STATS_AT(what);
-}
-
-void bench_print(const char *what, const char *name, uint32_t value) {
-    printf("%s %s %08x\n", what, name, (unsigned)value);
-}
-#endif

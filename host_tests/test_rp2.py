@@ -24,6 +24,7 @@ BOARD = "RPI_PICO"
 ON_TARGET = core_api.HERE / "on_target"
 # The others take minutes at the emulator's speed.
 SCRIPTS = ("kernels_alone", "heap_locked", "quick_start", "fit_loops", "model_errors")
+SCRIPTS += ("where_time_goes",)
 
 
 def need_tools(group):

@@ -92,8 +92,17 @@ def macs(i, h, o):
     return 2 * i * h + 3 * h * o
 
 
+def call_overhead(port, records):
+    """A whole step, call and all, of a network with next to nothing in it: the call costs less."""
+    cycles, _ = measure(port, "mlp-1-1-5", "Full", 100, warm=5)
+    records.add("cycles_per_step", round(cycles), "cycles", BOARD, "mlp-1-1-5", "Full")
+    return cycles
+
+
 def measure_all(port, models=MODELS):
     records, rows = Records("rp2040", "python3 scripts/rp2040_cycles.py"), []
+    call = call_overhead(port, records)
+    rows.append(("mlp-1-1-5", "tinyprop Full: more than a call costs", f"{call:,.0f}", "", "", ""))
     for model in models:
         dense = macs(*MODELS[model])
         for name, cycles in OTHERS.get(model, {}).items():

@@ -19,8 +19,7 @@ from records import Records, print_table
 from rp2040_cycles import BOARD, CLOCK_MHZ, COUNT, MPREMOTE, on_board
 
 TARGET = 2_000_000  # cycles a sample, mlp-784-64-10
-SAMPLES = 300
-FILE_HEAD = 20  # of a checkpoint, before the persistent bytes
+SAMPLES = 200
 
 CRC = """
 import tinyprop as tp, _tinyprop
@@ -48,13 +47,10 @@ s = m.stats()
 print("RESULT", s["trained"], s["effort_total"], m.plan()["total"], crc(m))
 """
 # The largest model takes most of the heap: its block is there before anything is compiled.
-# profile() needs as much again.
 RESERVE = "room = bytearray(%d)"
-RESERVE_TWO = RESERVE + "; spare = bytearray(%d)"
 LOAD = """
-from tinyprop import checkpoint, measure
+from tinyprop import checkpoint
 checkpoint.new_block = lambda n: room
-measure.new_block = lambda n: spare
 def load():
     return tp.load("m.tp"), tp.Dataset("next.tpd")
 """
@@ -126,10 +122,10 @@ def measure(port, folder, hidden, samples, policy="TinyPropV2()"):
     return total / samples, trained / samples, effort, block
 
 
-def measure_split(port, block, persist, samples):
+def measure_split(port, block, samples):
     """{(layer, pass): cycles} of the model that is on the board, as profile() tells."""
     code = CRC + LOAD + SPLIT + f"split({samples})"
-    output = on_board(port, RESERVE_TWO % (block, persist), code, timeout=3600)
+    output = on_board(port, RESERVE % block, code, timeout=3600)
     split = {}
     for line in output.splitlines():
         if line.startswith("SPLIT"):
@@ -166,9 +162,8 @@ def measure_all(data, samples=SAMPLES):
                 cycles, trained, effort, block = measure(
                     port, folder, hidden, samples, policy + "()"
                 )
-                file = (folder / "m.tp").stat().st_size
                 if (hidden, policy) == (32, "TinyPropV2"):
-                    split = measure_split(port, block, file - FILE_HEAD, min(samples, 30))
+                    split = measure_split(port, block, min(samples, 30))
             rows.append((model, policy, f"{cycles:,.0f}", f"{trained:.0%}", f"{effort:.3f}"))
             for metric, value, unit in (
                 ("cycles_per_sample", round(cycles), "cycles"),

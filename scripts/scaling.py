@@ -16,17 +16,29 @@ CORES = ("M0", "M4F")
 TARGET = 0.99  # R squared
 
 
+PASSES = ("forward", "select", "dx", "update")
+ROWS = ("1 Dense 64", "2 Dense 10", "x, loss")
+SPLIT = "784-64x1-10"
+
+
 def measure(core):
-    """{(network, percent kept): (instructions, MACs forward, MACs backward)}"""
+    """{(network, percent kept): (instructions, MACs forward, MACs backward)}, and of one network
+    {(percent kept, row, pass): instructions}"""
     output = layer_instructions.run_on_core(core, program="scaling")
     found = {}
+    split = {
+        (int(kept), ROWS[int(row)], PASSES[int(p)]): int(value, 16)
+        for kept, row, p, value in re.findall(
+            rf"^split {SPLIT} (\d+) (\d) (\d) ([0-9a-f]{{8}})$", output, re.M
+        )
+    }
     for kind, net, kept, value in re.findall(
         r"^(count|macs|back) (\S+) (\d+) ([0-9a-f]{8})$", output, re.M
     ):
         found.setdefault((net, int(kept)), {})[kind] = int(value, 16)
     if not found:
         fail(f"scaling.c printed no counts on {core}")
-    return {key: (v["count"], v["macs"], v["back"]) for key, v in found.items()}
+    return {key: (v["count"], v["macs"], v["back"]) for key, v in found.items()}, split
 
 
 def fit(columns, y):
@@ -75,12 +87,28 @@ def draw(results, path):
     say(f"picture: {short(path)}")
 
 
+def print_split(core, split, records):
+    """Where the instructions of a step go, by row and pass."""
+    shares = sorted({kept for kept, _, _ in split}, reverse=True)
+    lines = []
+    for kept in shares:
+        policy = "Full" if kept == 100 else f"TopK {kept} %"
+        total = {p: sum(split[kept, row, p] for row in ROWS) for p in PASSES}
+        cells = [f"{total[p]:,}" for p in PASSES]
+        lines.append((policy, *cells, f"{sum(total.values()):,}"))
+        for p in PASSES:
+            metric = f"instructions_{p}"
+            records.add(metric, total[p], "instructions", core, f"mlp-{SPLIT}", policy)
+    print_table(f"{core}: instructions of mlp-{SPLIT} by pass", ("", *PASSES, "all"), lines)
+
+
 def measure_all(cores=CORES, plot=None):
     """{core: (all together, told apart)}; printed and recorded."""
-    records, rows, results, fits = Records("scaling", "python3 scripts/scaling.py"), [], {}, {}
+    records, rows = Records("scaling", "python3 scripts/scaling.py"), []
+    results, splits, fits = {}, {}, {}
     for core in cores:
         say(f"Counting steps of many sizes on {core} ...")
-        results[core] = measure(core)
+        results[core], splits[core] = measure(core)
         fits[core] = figures(results[core])
         (a, b, r), (_, forward, backward, both) = fits[core]
         cells = len(results[core]), f"{a:,.0f}", f"{b:.2f}", f"{r:.4f}"
@@ -94,6 +122,8 @@ def measure_all(cores=CORES, plot=None):
             records.add(metric, round(float(value), 5), "1", core)
     header = ("", "steps", "constant", "per MAC", "R2", "forward", "backward", "R2 of both")
     print_table("Instructions of a step = constant + factor x MACs executed", header, rows)
+    for core, split in splits.items():
+        print_split(core, split, records)
     records.write()
     if plot:
         draw(results, Path(plot))

@@ -8,10 +8,11 @@ from micropython import const
 
 from .layers import Dense, Input
 from .policies import Full, TinyPropV2, TopK
-from .sequential import Sequential, new_block, table
+from .sequential import Sequential, table
 
 # The made-up data of benchmark(): so many samples of 64 values.
 _SAMPLES = const(100)
+_PIECE = const(2048)
 _LINES = const(
     (
         "layer",
@@ -52,10 +53,17 @@ class Report(list):
 def profile(model, x, y, repeat, clock):
     m = model._m
     n = m.info()[0]
-    copy = new_block(m.info()[8])
+    # In pieces: the model itself lies in the middle of what is free.
+    size, pieces = m.info()[8], []
+    try:
+        for at in range(0, size, _PIECE):
+            pieces.append(bytearray(min(_PIECE, size - at)))
+    except MemoryError:
+        pieces = None
+        raise MemoryError("profile() needs %d bytes for a copy of the model" % size)
     sums = array("i", bytes(24 * (n + 1)))
     for _ in range(repeat):
-        m.profile(x, y, clock, copy, sums)
+        m.profile(x, y, clock, pieces, sums)
     report = Report()
     total = [0] * 7
     for r in range(n + 1):

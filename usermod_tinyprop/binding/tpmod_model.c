@@ -652,25 +652,46 @@ static uint32_t tpmod_lap(void *context) {
     return ticks;
 }
 
-// profile(x, y, clock, copy, rows) -> would the policy train? Adds to rows, (n_layers + 1, 6) i32:
-// ticks of the passes (tp_profile_t), MACs forward, backward. clock as in run(). copy: a bytearray
-// of persist bytes, which holds the model meanwhile; the model is as before in the end.
+// Copy the part of the model that persists to the pieces, or back from there.
+static void tpmod_keep(tp_model_t *m, const mp_obj_t *pieces, bool back) {
+    uint8_t *at = (uint8_t *)m, *end = at + m->persist_bytes;
+    for (; at < end; pieces++) {
+        mp_buffer_info_t b;
+        mp_get_buffer_raise(*pieces, &b, MP_BUFFER_RW);
+        memcpy(back ? at : b.buf, back ? b.buf : at, b.len);
+        at += b.len;
+    }
+}
+
+// profile(x, y, clock, pieces, rows) -> would the policy train? Adds to rows, (n_layers + 1, 6)
+// i32: ticks of the passes (tp_profile_t), MACs forward, backward. clock as in run(). pieces: list
+// of bytearrays with room for the persist bytes, which hold the model meanwhile; it is as before
+// in the end.
 static mp_obj_t tpmod_model_profile(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tpmod_sample_t s;
     tp_model_t *m =
         tpmod_parse_sample(MP_OBJ_TO_PTR(args[0]), args[1], args[2], mp_const_none, &s);
     tpmod_lap_t lap = {args[3], tpmod_ticks(args[3], 0)};
-    mp_buffer_info_t copy, rows;
-    mp_get_buffer_raise(args[4], &copy, MP_BUFFER_RW);
-    mp_get_buffer_raise(args[5], &rows, MP_BUFFER_RW);
-    tpmod_check_count("copy", (uint32_t)copy.len, m->persist_bytes);
-    tpmod_check_count("rows", (uint32_t)rows.len, (m->n_layers + 1u) * sizeof(tp_profile_t));
-    tp_trace_t trace = {tpmod_lap, &lap, rows.buf};
+    mp_buffer_info_t b;
+    mp_obj_t *pieces;
+    size_t n;
+    uint32_t bytes = 0;
+    mp_obj_get_array(args[4], &n, &pieces);
+    for (size_t i = 0; i < n; i++) {
+        mp_get_buffer_raise(pieces[i], &b, MP_BUFFER_RW);
+        bytes += (uint32_t)b.len;
+    }
+    tpmod_check_count("copy", bytes, m->persist_bytes);
+    mp_get_buffer_raise(args[5], &b, MP_BUFFER_RW);
+    tpmod_check_count("rows", (uint32_t)b.len, (m->n_layers + 1u) * sizeof(tp_profile_t));
+    tp_trace_t trace = {tpmod_lap, &lap, b.buf};
     tp_fault_t fault;
     tpmod_hold_t hold;
     tpmod_hold(&hold);
-    int trained = tp_profile(m, &s.x, &s.y, &trace, copy.buf, &fault);
+    tpmod_keep(m, pieces, false);
+    int trained = tp_profile(m, &s.x, &s.y, &trace, &fault);
+    tpmod_keep(m, pieces, true);
     tpmod_release(&hold);
     tpmod_check(trained, &fault);
     return mp_obj_new_bool(trained);

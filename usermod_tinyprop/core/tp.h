@@ -355,9 +355,9 @@ typedef struct {
 
 // Measure a training step on x, y, with the backward pass whatever the policy says; returns what
 // it said, as tp_train_step. Where d and update of a row are formed in one loop, they are two here.
-// copy (persist_bytes) holds the model meanwhile: afterwards it is as it was.
+// The first persist_bytes of the block change: the caller puts them back.
 int tp_profile(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const tp_trace_t *trace,
-    void *copy, tp_fault_t *fault);
+    tp_fault_t *fault);
 
 // Count a stored sample that the back-off left out: it is seen, and it waited.
 void tp_count_waited(tp_model_t *m);

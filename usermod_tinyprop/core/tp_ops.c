@@ -58,17 +58,18 @@ int tp_convert(float *out, const tp_view_t *view, const float *scale, const floa
         return TP_OK;
     }
     // Neighbours are often the same (background): what it became is remembered.
+    const uint8_t *bytes = view->data;
     int32_t last = 0;
     float value = 0.0f * scale[0] + offset[0];
     for (uint32_t i = 0; i < n; i++) {
-        int32_t q = tp_view_int(view, i);
+        int32_t q = t == TP_U8 ? bytes[i] : tp_view_int(view, i);
         if (q != last) {
             last = q;
             value = (float)q * scale[0] + offset[0];
-        }
-        if (!tp_isfinite(value)) {
-            *bad = i;
-            return TP_ERR_NONFINITE;
+            if (!tp_isfinite(value)) {
+                *bad = i;
+                return TP_ERR_NONFINITE;
+            }
         }
         out[i] = value;
     }

@@ -19,6 +19,13 @@
 #define TP_SHARE 4 // rows in one pass, which share what they read of x or dx, and the index
 #endif
 
+// acc + a * b of the hottest loops; a port may call its routines by itself (ports/rp2/rom_float.h),
+// with what TP_MAC_BEGIN gets ready before the loop.
+#ifndef TP_MAC
+#define TP_MAC_BEGIN
+#define TP_MAC(acc, a, b) ((acc) + (a) * (b))
+#endif
+
 #define TP_LANES(s) (((s)[0] + (s)[2]) + ((s)[1] + (s)[3]))
 
 static uint32_t tp_bits(float v) {
@@ -83,10 +90,11 @@ void tp_k_index_f32(tp_k_index_t *index, uint16_t *columns, const float *x, size
 static TP_ONCE float tp_dot(const float *w, const float *x, size_t n) {
     float s[4];
     const float *end = w + n;
+    TP_MAC_BEGIN;
     for (size_t j = 0; j < 4; j++) {
         float lane = 0.0f;
         for (const float *p = w + j, *q = x + j; p < end; p += 4, q += 4) {
-            lane += *p * *q;
+            lane = TP_MAC(lane, *p, *q);
         }
         s[j] = lane;
     }
@@ -156,8 +164,9 @@ void tp_k_matvec_f32(float *z, const float *w, const float *x, const float *b, s
 }
 
 void tp_k_axpy_f32(float *restrict y, float a, const float *restrict x, size_t n) {
+    TP_MAC_BEGIN;
     for (size_t i = 0; i < n; i++) {
-        y[i] = y[i] + a * x[i];
+        y[i] = TP_MAC(y[i], a, x[i]);
     }
 }
 
@@ -197,15 +206,16 @@ void tp_k_channel_sums_f32(float *restrict out, const float *restrict x, size_t 
 // --- The rest ---
 
 // z of TP_SHARE rows.
-TP_INLINE void tp_dots_index(float *z, const float *w, const float *x, const float *b, size_t cols,
-    const tp_k_index_t *index, size_t share) {
+TP_INLINE TP_ONCE void tp_dots_index(float *z, const float *w, const float *x, const float *b,
+    size_t cols, const tp_k_index_t *index, size_t share) {
     const uint16_t *c = index->columns;
     float s[TP_SHARE][4];
+    TP_MAC_BEGIN;
     for (size_t j = 0; j < 4; j++) {
         float lane[TP_SHARE] = {0};
-        for (uint32_t q = index->count[j]; q > 0; q--, c++) {
+        for (const uint16_t *end = c + index->count[j]; c < end; c++) {
             for (size_t r = 0; r < share; r++) {
-                lane[r] += w[r * cols + *c] * x[*c];
+                lane[r] = TP_MAC(lane[r], w[r * cols + *c], x[*c]);
             }
         }
         for (size_t r = 0; r < share; r++) {
@@ -231,8 +241,9 @@ void tp_k_matvec_index_f32(float *z, const float *w, const float *x, const float
 void tp_k_axpy_index_f32(float *restrict y, float a, const float *restrict x,
     const tp_k_index_t *index) {
     const uint16_t *c = index->columns;
+    TP_MAC_BEGIN;
     for (uint32_t q = index->total; q > 0; q--, c++) {
-        y[*c] = y[*c] + a * x[*c];
+        y[*c] = TP_MAC(y[*c], a, x[*c]);
     }
 }
 
