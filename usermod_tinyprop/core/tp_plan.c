@@ -222,23 +222,29 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
     return err ? err : tp_check_policy(&s->policy, fault);
 }
 
-// Hands out bytes one after the other; remembers when an offset no longer fits 32 bits.
+// Hands out floats one after the other; remembers when an offset no longer fits.
 typedef struct {
-    uint64_t at;
+    uint32_t at;
     bool overflow;
 } tp_cursor_t;
 
-static uint32_t tp_take(tp_cursor_t *c, uint64_t bytes, uint32_t *sum) {
-    uint64_t at = c->at;
-    uint64_t end = at + ((bytes + 3u) & ~(uint64_t)3u);
-    // 2^31: a size must also fit a signed 32-bit count on every host.
-    if (end >= 0x80000000u) {
+// 2^31 bytes: a size must also fit a signed 32-bit count on every host.
+#define TP_TOO_MANY 0x20000000u
+
+static uint32_t tp_take(tp_cursor_t *c, uint32_t floats, uint32_t *sum) {
+    uint32_t at = c->at * 4u;
+    if (floats >= TP_TOO_MANY - c->at) {
         c->overflow = true;
         return 0;
     }
-    c->at = end;
-    *sum += (uint32_t)(end - at);
-    return bytes == 0 ? 0 : (uint32_t)at;
+    c->at += floats;
+    *sum += floats * 4u;
+    return floats == 0 ? 0 : at;
+}
+
+// a * b + more, or too many.
+static uint32_t tp_area(uint32_t a, uint32_t b, uint32_t more) {
+    return b != 0 && a > TP_TOO_MANY / b ? TP_TOO_MANY : a * b + more;
 }
 
 // What a row of the table says of the specification; offsets and flags come later.
@@ -268,7 +274,7 @@ static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes
 }
 
 // Floats of scratch that row l needs.
-static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
+static uint32_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
     const uint8_t *flags) {
     bool many = tp_n_places(t) > 1 || tp_groups(g) > 1;
     bool sums = many && t->rows > 0 && s->batch == 1 &&
@@ -276,10 +282,10 @@ static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp
     bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
     bool contiguous = tp_is_contiguous(g);
     bool dx = below && (!contiguous || !tp_has_flag(t, TP_ROW_FIRST_SOURCE));
-    uint64_t n = (uint64_t)g->fan_in * ((contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
+    uint32_t n = g->fan_in * ((contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
     bool trains = t->trainable != TP_TRAIN_NONE;
     bool channel_sums = (trains && many) || (TP_MAPS && t->select == TP_SELECT_CHANNELS);
-    uint64_t channels = channel_sums ? t->c : 0;
+    uint32_t channels = channel_sums ? t->c : 0;
     return channels > n ? channels : n;
 }
 
@@ -293,11 +299,11 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
         return err;
     }
     tp_cursor_t c = {0, false}, outside = {0, false};
-    uint64_t arena = tp_arena(s, shapes, spans, flags), scratch = 0;
-    uint32_t index = 0;
+    uint32_t arena = tp_arena(s, shapes, spans, flags), scratch = 0, index = 0;
     memset(plan, 0, sizeof(*plan));
-    tp_take(&c, sizeof(tp_model_t) + s->n_layers * sizeof(tp_layer_t), &plan->header);
-    tp_take(&c, s->n_scale * 8u, &plan->header);
+    tp_take(&c, (uint32_t)(sizeof(tp_model_t) + s->n_layers * sizeof(tp_layer_t)) / 4u,
+        &plan->header);
+    tp_take(&c, s->n_scale * 2u, &plan->header);
     bool momentum = tp_keeps_momentum(&s->opt), adam = s->opt.kind == TP_ADAM;
     for (int pass = 0; pass < 3; pass++) {
         // Pass 0: parameters, 1: optimiser, 2: gradients; then the volatile rest.
@@ -315,14 +321,14 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 continue;
             }
             tp_geometry_t g = tp_geometry(t, shapes[t->source]);
-            uint64_t bytes = ((uint64_t)g.fan_in + 1u) * t->c * 4u;
-            uint64_t moved = ((uint64_t)g.fan_in * t->rows + t->c) * 4u;
+            uint32_t all = tp_area(g.fan_in, t->c, t->c);
+            uint32_t moved = tp_area(g.fan_in, t->rows, t->c);
             bool trains = tp_trains(q);
             if (pass == 0) {
-                tp_take(&outside, external ? bytes : 0, &plan->external);
-                bytes = !external ? bytes : trains ? moved : 0;
-                t->off_w = tp_take(&c, bytes, &plan->parameters);
-                uint64_t n = tp_row_scratch(s, t, &g, flags);
+                tp_take(&outside, external ? all : 0, &plan->external);
+                all = !external ? all : trains ? moved : 0;
+                t->off_w = tp_take(&c, all, &plan->parameters);
+                uint32_t n = tp_row_scratch(s, t, &g, flags);
                 scratch = n > scratch ? n : scratch;
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
@@ -330,16 +336,16 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);
             } else {
                 bool sums = trains && s->batch > 1;
-                t->off_g = tp_take(&c, sums ? moved + t->rows : 0, &plan->gradients);
+                t->off_g = tp_take(&c, sums ? moved + (t->rows + 3u) / 4u : 0, &plan->gradients);
             }
         }
     }
-    uint64_t persist = c.at;
+    plan->persist = c.at * 4u;
     if (TP_MAPS && plan->external > 0) {
         // Where the outside parameters are this time: a pointer, aligned for any host.
-        tp_take(&c, 8u + c.at % 8u, &plan->scratch);
+        tp_take(&c, 2u + c.at % 2u, &plan->scratch);
     }
-    uint32_t off_arena = tp_take(&c, arena, &plan->activations);
+    uint32_t off_arena = tp_take(&c, arena / 4u, &plan->activations);
     for (uint32_t r = 0; r <= s->n_layers && table != NULL; r++) {
         if (r > 0) {
             tp_span_t *d = &spans[s->n_layers + r];
@@ -347,15 +353,14 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             table[r - 1u].off_d = d->bytes > 0 ? off_arena + d->at : 0;
         }
     }
-    uint32_t off_scratch = tp_take(&c, index * 2u, &plan->scratch);
-    off_scratch = off_scratch != 0 ? off_scratch : (uint32_t)c.at;
-    tp_take(&c, scratch * 4u, &plan->scratch);
+    uint32_t off_scratch = c.at * 4u;
+    tp_take(&c, (index + 1u) / 2u, &plan->scratch);
+    tp_take(&c, scratch, &plan->scratch);
     if (c.overflow || outside.overflow) {
         return tp_fail(fault, TP_ERR_SIZE, "bytes of the model", -1, 2147483648.0f, 0.0f,
             2147483647.0f);
     }
-    plan->total = (uint32_t)c.at;
-    plan->persist = (uint32_t)persist;
+    plan->total = c.at * 4u;
     if (m != NULL) {
         m->index = (uint16_t)index;
         m->off_input = off_arena + spans[0].at;
