@@ -16,69 +16,131 @@ bool tp_within(float x, float lo, float hi) {
     return x >= lo && x <= hi;
 }
 
-typedef struct {
-    const char *what;
-    float got, lo, hi;
-} tp_limit_t;
+#define TP_BELOW_1 0.99999994f
+#define TP_TINY 1.17549435e-38f
+#define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static int tp_check_limits(const tp_limit_t *limits, size_t n, tp_fault_t *fault) {
-    for (size_t i = 0; i < n; i++) {
-        const tp_limit_t *q = &limits[i];
-        if (!tp_within(q->got, q->lo, q->hi)) {
-            return tp_fail(fault, TP_ERR_RANGE, q->what, -1, q->got, q->lo, q->hi);
+#define TP_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
+#define TP_FLOAT(type, member, range, what) TP_INT(type, member, TP_FIELD_F32, 0, range, what)
+
+const tp_field_t tp_opt_fields[TP_OPT_FIELDS] = {
+    TP_INT(tp_opt_t, kind, TP_FIELD_U8, 0, TP_ADAM, "optimizer kind"),
+    TP_INT(tp_opt_t, rows, TP_FIELD_U8, 0, TP_ROWS_EXACT, "optimizer rows"),
+    TP_FLOAT(tp_opt_t, lr, TP_ABOVE_0, "lr"),
+    TP_FLOAT(tp_opt_t, momentum, TP_0_BELOW_1, "momentum"),
+    TP_FLOAT(tp_opt_t, weight_decay, TP_AT_LEAST_0, "weight_decay"),
+    TP_FLOAT(tp_opt_t, beta1, TP_0_BELOW_1, "beta_1"),
+    TP_FLOAT(tp_opt_t, beta2, TP_0_BELOW_1, "beta_2"),
+    TP_FLOAT(tp_opt_t, eps, TP_ABOVE_0, "epsilon"),
+};
+
+const tp_field_t tp_policy_fields[TP_POLICY_FIELDS] = {
+    TP_INT(tp_policy_t, kind, TP_FIELD_U8, 0, TP_TINYPROPV2, "policy kind"),
+    TP_INT(tp_policy_t, beta_mode, TP_FIELD_U8, 0, 1, "beta_mode"),
+    TP_INT(tp_policy_t, dense_output, TP_FIELD_U8, 0, 1, "dense_output"),
+    TP_INT(tp_policy_t, backoff, TP_FIELD_U8, 0, TP_BACKOFF_MAX, "backoff"),
+    TP_FLOAT(tp_policy_t, ratio, TP_ABOVE_0_TO_1, "ratio"),
+    TP_FLOAT(tp_policy_t, s_min, TP_0_TO_1, "s_min"),
+    TP_FLOAT(tp_policy_t, s_max, TP_FROM_THE_ONE_BEFORE + TP_0_TO_1, "s_max"),
+    TP_FLOAT(tp_policy_t, zeta, TP_ABOVE_0_TO_1, "zeta"),
+    TP_FLOAT(tp_policy_t, d_min, TP_AT_LEAST_0, "d_min"),
+    TP_FLOAT(tp_policy_t, d_max, TP_FROM_THE_ONE_BEFORE + TP_AT_LEAST_0, "d_max"),
+    TP_FLOAT(tp_policy_t, threshold, TP_ANY_FINITE, "threshold"),
+    TP_FLOAT(tp_policy_t, ymax_decay, TP_ABOVE_0_TO_1, "ymax_decay"),
+    TP_INT(tp_policy_t, k, TP_FIELD_U32, 0, TP_MAX_UNITS, "k"),
+    TP_INT(tp_policy_t, warmup, TP_FIELD_U32, 0, 0, "warmup"),
+    TP_INT(tp_policy_t, max_skips, TP_FIELD_U32, 0, 0, "max_skips"),
+    TP_INT(tp_policy_t, rescale, TP_FIELD_U8, 0, 1, "rescale"),
+};
+
+const tp_field_t tp_spec_fields[TP_SPEC_FIELDS] = {
+    TP_INT(tp_spec_t, h, TP_FIELD_U32, 1, TP_MAX_UNITS, "input height"),
+    TP_INT(tp_spec_t, w, TP_FIELD_U32, 1, TP_MAX_UNITS, "input width"),
+    TP_INT(tp_spec_t, c, TP_FIELD_U32, 1, TP_MAX_UNITS, "input size"),
+    TP_INT(tp_spec_t, loss, TP_FIELD_U8, 0, TP_MEAN_SQUARED_ERROR, "loss"),
+    TP_INT(tp_spec_t, batch, TP_FIELD_U32, 1, 65535, "batch_size"),
+    TP_INT(tp_spec_t, keep, TP_FIELD_U8, 0, 1, "keep"),
+    TP_INT(tp_spec_t, zero_skip, TP_FIELD_U8, 0, 100, "zero_skip"),
+    TP_INT(tp_spec_t, n_layers, TP_FIELD_U32, 1, TP_MAX_LAYERS, "number of layers"),
+    TP_INT(tp_spec_t, n_scale, TP_FIELD_U32, 0, 65535, "length of the input scale"),
+};
+
+const tp_field_t tp_layer_spec_fields[TP_LAYER_SPEC_FIELDS] = {
+    TP_INT(tp_layer_spec_t, kind, TP_FIELD_U8, 1, TP_LAYER_KINDS - 1, "layer kind"),
+    TP_INT(tp_layer_spec_t, activation, TP_FIELD_U8, 0, TP_TANH, "activation"),
+    TP_INT(tp_layer_spec_t, init, TP_FIELD_U8, 0, TP_INIT_ONES, "init"),
+    TP_INT(tp_layer_spec_t, trainable, TP_FIELD_U8, 0, TP_TRAIN_ALL, "trainable"),
+    TP_INT(tp_layer_spec_t, units, TP_FIELD_U32, 1, TP_MAX_UNITS, "units"),
+    TP_FLOAT(tp_layer_spec_t, slope, TP_0_BELOW_1, "slope"),
+    TP_INT(tp_layer_spec_t, kernel_h, TP_FIELD_U8, 0, 255, "kernel height"),
+    TP_INT(tp_layer_spec_t, kernel_w, TP_FIELD_U8, 0, 255, "kernel width"),
+    TP_INT(tp_layer_spec_t, stride_h, TP_FIELD_U8, 0, 255, "stride"),
+    TP_INT(tp_layer_spec_t, stride_w, TP_FIELD_U8, 0, 255, "stride"),
+    TP_INT(tp_layer_spec_t, same, TP_FIELD_U8, 0, 1, "padding"),
+    TP_INT(tp_layer_spec_t, select, TP_FIELD_U8, 0, 1, "select"),
+    TP_INT(tp_layer_spec_t, source, TP_FIELD_U8, 0, 255, "source"),
+    TP_INT(tp_layer_spec_t, other, TP_FIELD_U8, 0, 255, "second source"),
+    TP_INT(tp_layer_spec_t, rows, TP_FIELD_U16, 0, TP_MAX_UNITS, "filters to train"),
+    TP_INT(tp_layer_spec_t, external, TP_FIELD_U8, 0, 1, "external"),
+    TP_INT(tp_layer_spec_t, recompute, TP_FIELD_U8, 0, 1, "recompute"),
+};
+
+// The fields of a structure whose bit is set in `which`.
+static int tp_check_fields(const void *p, const tp_field_t *f, uint32_t which, int32_t l,
+    tp_fault_t *fault) {
+    static const float ranges[][2] = {
+        [TP_ANY_FINITE] = {-TP_HUGE, TP_HUGE},
+        [TP_ABOVE_0] = {TP_TINY, TP_HUGE},
+        [TP_AT_LEAST_0] = {0.0f, TP_HUGE},
+        [TP_0_BELOW_1] = {0.0f, TP_BELOW_1},
+        [TP_ABOVE_0_TO_1] = {TP_TINY, 1.0f},
+        [TP_0_TO_1] = {0.0f, 1.0f},
+    };
+    for (; which != 0; which >>= 1, f++) {
+        const uint8_t *at = (const uint8_t *)p + f->offset;
+        // What is 31 bits wide is not checked here.
+        float got = f->kind == TP_FIELD_U32 ? (float)*(const uint32_t *)(const void *)at
+            : f->kind == TP_FIELD_U16       ? *(const uint16_t *)(const void *)at
+                                            : *at;
+        float lo = f->lo, hi = f->hi;
+        if (f->kind == TP_FIELD_F32) {
+            const float *v = (const float *)(const void *)at;
+            const float *range = ranges[f->hi % TP_FROM_THE_ONE_BEFORE];
+            got = *v;
+            lo = f->hi > TP_FROM_THE_ONE_BEFORE ? v[-1] : range[0];
+            hi = range[1];
+        }
+        if ((which & 1u) != 0 && !tp_within(got, lo, hi)) {
+            return tp_fail(fault, TP_ERR_RANGE, f->what, l, got, lo, hi);
         }
     }
     return TP_OK;
 }
 
-#define TP_BELOW_1 0.99999994f
-#define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 int tp_check_optimizer(const tp_opt_t *opt, tp_fault_t *fault) {
-    const tp_limit_t limits[] = {
-        {"optimizer kind", (float)opt->kind, TP_SGD, TP_ADAM},
-        {"optimizer rows", (float)opt->rows, TP_ROWS_LAZY, TP_ROWS_EXACT},
-        {"lr", opt->lr, 1.17549435e-38f, TP_HUGE},
-        {"momentum", opt->momentum, 0.0f, TP_BELOW_1},
-        {"weight_decay", opt->weight_decay, 0.0f, TP_HUGE},
-        {"lr * weight_decay", opt->lr * opt->weight_decay, 0.0f, TP_BELOW_1},
-        {"beta_1", opt->beta1, 0.0f, TP_BELOW_1},
-        {"beta_2", opt->beta2, 0.0f, TP_BELOW_1},
-        {"epsilon", opt->eps, 1.17549435e-38f, TP_HUGE},
-    };
     // Only what the kind uses is checked.
-    return tp_check_limits(limits, opt->kind == TP_ADAM ? TP_COUNT(limits) : 6, fault);
+    int err = tp_check_fields(opt, tp_opt_fields, opt->kind == TP_ADAM ? 0xff : 0x1f, -1, fault);
+    float product = opt->lr * opt->weight_decay;
+    if (err == TP_OK && !tp_within(product, 0.0f, TP_BELOW_1)) {
+        err = tp_fail(fault, TP_ERR_RANGE, "lr * weight_decay", -1, product, 0.0f, TP_BELOW_1);
+    }
+    return err;
 }
 
-int tp_check_policy(const tp_policy_t *policy, tp_fault_t *fault) {
-    const tp_policy_t *p = policy;
-    const tp_limit_t kind = {"policy kind", (float)p->kind, TP_FULL, TP_TINYPROPV2};
-    int err = tp_check_limits(&kind, 1, fault);
-    if (err) {
-        return err;
+int tp_check_policy(const tp_policy_t *p, tp_fault_t *fault) {
+    uint32_t which = p->kind == TP_TOPK && p->k == 0 ? 0x11 : 1; // ratio
+    if (p->kind >= TP_TINYPROP) {
+        // beta_mode, s_min, s_max, zeta, ymax_decay; then backoff, d_min, d_max, threshold.
+        which = p->kind == TP_TINYPROP ? 0x8e3 : 0xfeb;
     }
-    if (p->kind == TP_TOPK && p->k == 0) {
-        const tp_limit_t ratio = {"ratio", p->ratio, 1.17549435e-38f, 1.0f};
-        return tp_check_limits(&ratio, 1, fault);
-    }
-    const tp_limit_t limits[] = {
-        {"s_min", p->s_min, 0.0f, 1.0f},
-        {"s_max", p->s_max, p->s_min, 1.0f},
-        {"zeta", p->zeta, 1.17549435e-38f, 1.0f},
-        {"ymax_decay", p->ymax_decay, 1.17549435e-38f, 1.0f},
-        {"beta_mode", (float)p->beta_mode, 0.0f, 1.0f},
-        {"d_min", p->d_min, 0.0f, TP_HUGE},
-        {"d_max", p->d_max, p->d_min, TP_HUGE},
-        {"threshold", p->threshold, -TP_HUGE, TP_HUGE},
-        {"backoff", (float)p->backoff, 0.0f, (float)TP_BACKOFF_MAX},
-    };
-    size_t n = p->kind == TP_TINYPROPV2 ? TP_COUNT(limits) : p->kind == TP_TINYPROP ? 5 : 0;
-    return tp_check_limits(limits, n, fault);
+    return tp_check_fields(p, tp_policy_fields, which, -1, fault);
 }
 
 bool tp_keeps_momentum(const tp_opt_t *opt) {
     return opt->kind == TP_ADAM || opt->momentum > 0.0f;
 }
+
+#if TP_MAPS
 
 typedef struct {
     const char *what;
@@ -96,6 +158,8 @@ static int tp_check_counts(const tp_count_t *limits, size_t n, int32_t l, tp_fau
     return TP_OK;
 }
 
+#endif
+
 // Where maps are left out: what only they have.
 static bool tp_is_chained(const tp_layer_spec_t *s, uint32_t l) {
     uint32_t rest = s->kernel_h | s->kernel_w | s->stride_h | s->stride_w | s->same | s->select;
@@ -105,20 +169,22 @@ static bool tp_is_chained(const tp_layer_spec_t *s, uint32_t l) {
 
 static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8_t loss,
     tp_fault_t *fault) {
-    bool weights = tp_has_weights(s->kind), window = s->kind > TP_LAYER_DENSE;
-    window = window && s->kind <= TP_LAYER_AVERAGE_POOL;
-    bool linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
+    bool weights = tp_has_weights(s->kind), linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
     linear = linear || (!weights && s->kind != TP_LAYER_ADD);
     if (!TP_MAPS && !tp_is_chained(s, l)) {
         return tp_fail(fault, TP_ERR_FEATURE, "layers of maps", (int32_t)l, s->kind, 0.0f, 0.0f);
     }
-    const tp_count_t limits[] = {
-        {"layer kind", s->kind, TP_LAYER_DENSE, TP_LAYER_KINDS - 1},
-        {"units", weights ? s->units : 1, 1, TP_MAX_UNITS},
-        {"activation", s->activation, TP_LINEAR, linear ? TP_LINEAR : TP_TANH},
-        {"init", s->init, TP_INIT_AUTO, TP_INIT_ONES},
-        {"trainable", s->trainable, TP_TRAIN_NONE, weights ? TP_TRAIN_ALL : TP_TRAIN_NONE},
+    // kind, activation, init, trainable; units of those that have weights, a slope where it counts.
+    uint32_t which = weights ? 0x1f : 0x0f;
+    which |= s->activation == TP_LEAKY_RELU ? 0x20 : 0;
+    int err = tp_check_fields(s, tp_layer_spec_fields, which, (int32_t)l, fault);
+    if (err == TP_OK && linear && s->activation != TP_LINEAR) {
+        err = tp_fail(fault, TP_ERR_RANGE, "activation", (int32_t)l, s->activation, 0.0f, 0.0f);
+    }
 #if TP_MAPS
+    bool window = s->kind > TP_LAYER_DENSE && s->kind <= TP_LAYER_AVERAGE_POOL;
+    const tp_count_t limits[] = {
+        {"trainable", s->trainable, TP_TRAIN_NONE, weights ? TP_TRAIN_ALL : TP_TRAIN_NONE},
         {"kernel height", s->kernel_h, window && weights, window ? 255 : 0},
         {"kernel width", s->kernel_w, window && weights, window ? 255 : 0},
         {"stride", s->stride_h | s->stride_w, 0, window ? 255 : 0},
@@ -128,23 +194,19 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
         {"second source", tp_resolve(s->other, l), 0, l},
         {"external", s->external, 0, weights},
         {"recompute", s->recompute, 0, 1},
-#endif
     };
-    int err = tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
+    err = err ? err : tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
     if (err) {
         return err;
     }
-    if (TP_MAPS && s->kind == TP_LAYER_ADD &&
-        tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
+    if (s->kind == TP_LAYER_ADD && tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
         return tp_fail(fault, TP_ERR_RANGE, "number of maps to add", (int32_t)l, 1.0f, 2.0f, 2.0f);
     }
-    bool drops = TP_MAPS && s->kind == TP_LAYER_DROPOUT;
-    bool slope = s->activation == TP_LEAKY_RELU || drops;
-    if (slope && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
-        return tp_fail(fault, TP_ERR_RANGE, drops ? "rate" : "slope", (int32_t)l, s->slope, 0.0f,
-            TP_BELOW_1);
+    if (s->kind == TP_LAYER_DROPOUT && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
+        return tp_fail(fault, TP_ERR_RANGE, "rate", (int32_t)l, s->slope, 0.0f, TP_BELOW_1);
     }
-    return TP_OK;
+#endif
+    return err;
 }
 
 static bool tp_trains(const tp_layer_spec_t *s) {
@@ -153,21 +215,14 @@ static bool tp_trains(const tp_layer_spec_t *s) {
 
 // Shapes (n_layers + 1) come out on the way.
 static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
-    uint64_t n_in = (uint64_t)s->h * s->w * s->c;
-    const tp_count_t limits[] = {
-        {"number of layers", s->n_layers, 1, TP_MAX_LAYERS},
-        {"input height", s->h, 1, TP_MAX_UNITS},
-        {"input width", s->w, 1, TP_MAX_UNITS},
-        {"input size", s->c, 1, TP_MAX_UNITS},
-        {"loss", s->loss, TP_SOFTMAX_CROSS_ENTROPY, TP_MEAN_SQUARED_ERROR},
-        {"keep", s->keep, 0, 1},
-        {"zero_skip", s->zero_skip, 0, 100},
-        {"batch_size", s->batch, 1, 65535},
-        {"length of the input scale", s->n_scale, 0, n_in < 65535 ? (uint32_t)n_in : 65535},
-    };
-    int err = tp_check_counts(limits, TP_COUNT(limits), -1, fault);
+    uint64_t n_in = (uint64_t)s->h * s->w * s->c; // each is checked below
+    int err = tp_check_fields(s, tp_spec_fields, 0x1ff, -1, fault);
     if (err) {
         return err;
+    }
+    if (s->n_scale > n_in) {
+        return tp_fail(fault, TP_ERR_RANGE, "length of the input scale", -1, (float)s->n_scale,
+            0.0f, (float)(uint32_t)n_in);
     }
     if (n_in > TP_MAX_MAP) {
         return tp_fail(fault, TP_ERR_RANGE, "input size", -1,
