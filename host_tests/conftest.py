@@ -42,7 +42,7 @@ def need_compiler(flavor):
 
 @pytest.fixture(scope="session")
 def core():
-    """The core, built as TINYPROP_CORE_FLAVOR says: gcc, clang, asan or generic."""
+    """The core, built as TINYPROP_CORE_FLAVOR says: one of core_api.FLAVORS."""
     flavor = os.environ.get("TINYPROP_CORE_FLAVOR", "gcc")
     need_compiler(flavor)
     return core_api.load(flavor)

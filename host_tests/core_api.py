@@ -25,6 +25,7 @@ FLAVORS = {
     "gcc": ("gcc", []),
     "clang": ("clang", ["-O3"]),
     "generic": ("gcc", ["-O3", "-DTP_GENERIC_ONLY=1", "-U__SSE2__"]),
+    "dense": ("gcc", ["-DTP_MAPS=0"]),
     "asan": ("gcc", ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
 }
 

@@ -26,117 +26,55 @@ typedef struct {
 
 // --- Structs of tp.h as tuples of their numbers ---
 
-enum tpmod_kind { TPMOD_U8, TPMOD_U16, TPMOD_U32, TPMOD_U64, TPMOD_F32 };
-
-// One item of a tuple: where it is in the struct, and which integers a user may ask for.
-typedef struct {
-    const char *what; // in errors
-    uint16_t hi;      // 0: all of 31 bits
-    uint8_t lo : 1;
-    uint8_t kind : 7; // enum tpmod_kind
-    uint8_t offset;
-} tpmod_field_t;
-
 #define TPMOD_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
-#define TPMOD_FLOAT(type, member) TPMOD_INT(type, member, TPMOD_F32, 0, 0, "")
+#define TPMOD_FLOAT(type, member) TPMOD_INT(type, member, TP_FIELD_F32, 0, 0, "")
 // What is only read.
 #define TPMOD_ITEM(type, member, kind) TPMOD_INT(type, member, kind, 0, 0, "")
 
-static const tpmod_field_t tpmod_optimizer_fields[] = {
-    TPMOD_INT(tp_opt_t, kind, TPMOD_U8, 0, TP_ADAM, "optimizer kind"),
-    TPMOD_INT(tp_opt_t, rows, TPMOD_U8, 0, TP_ROWS_EXACT, "optimizer rows"),
-    TPMOD_FLOAT(tp_opt_t, lr),
-    TPMOD_FLOAT(tp_opt_t, momentum),
-    TPMOD_FLOAT(tp_opt_t, weight_decay),
-    TPMOD_FLOAT(tp_opt_t, beta1),
-    TPMOD_FLOAT(tp_opt_t, beta2),
-    TPMOD_FLOAT(tp_opt_t, eps),
-};
-
-static const tpmod_field_t tpmod_policy_fields[] = {
-    TPMOD_INT(tp_policy_t, kind, TPMOD_U8, 0, TP_TINYPROPV2, "policy kind"),
-    TPMOD_INT(tp_policy_t, beta_mode, TPMOD_U8, 0, 1, "beta_mode"),
-    TPMOD_INT(tp_policy_t, dense_output, TPMOD_U8, 0, 1, "dense_output"),
-    TPMOD_INT(tp_policy_t, backoff, TPMOD_U8, 0, TP_BACKOFF_MAX, "backoff"),
-    TPMOD_FLOAT(tp_policy_t, ratio),
-    TPMOD_FLOAT(tp_policy_t, s_min),
-    TPMOD_FLOAT(tp_policy_t, s_max),
-    TPMOD_FLOAT(tp_policy_t, zeta),
-    TPMOD_FLOAT(tp_policy_t, d_min),
-    TPMOD_FLOAT(tp_policy_t, d_max),
-    TPMOD_FLOAT(tp_policy_t, threshold),
-    TPMOD_FLOAT(tp_policy_t, ymax_decay),
-    TPMOD_INT(tp_policy_t, k, TPMOD_U32, 0, TP_MAX_UNITS, "k"),
-    TPMOD_INT(tp_policy_t, warmup, TPMOD_U32, 0, 0, "warmup"),
-    TPMOD_INT(tp_policy_t, max_skips, TPMOD_U32, 0, 0, "max_skips"),
-    TPMOD_INT(tp_policy_t, rescale, TPMOD_U8, 0, 1, "rescale"),
-};
-
-// A layer of a specification, behind its label.
-static const tpmod_field_t tpmod_spec_layer_fields[] = {
-    TPMOD_INT(tp_layer_spec_t, kind, TPMOD_U8, 1, TP_LAYER_KINDS - 1, "layer kind"),
-    TPMOD_INT(tp_layer_spec_t, activation, TPMOD_U8, 0, TP_TANH, "activation"),
-    TPMOD_INT(tp_layer_spec_t, init, TPMOD_U8, 0, TP_INIT_ONES, "init"),
-    TPMOD_INT(tp_layer_spec_t, trainable, TPMOD_U8, 0, TP_TRAIN_ALL, "trainable"),
-    TPMOD_INT(tp_layer_spec_t, units, TPMOD_U32, 1, TP_MAX_UNITS, "units"),
-    TPMOD_FLOAT(tp_layer_spec_t, slope),
-    TPMOD_INT(tp_layer_spec_t, kernel_h, TPMOD_U8, 0, 255, "kernel height"),
-    TPMOD_INT(tp_layer_spec_t, kernel_w, TPMOD_U8, 0, 255, "kernel width"),
-    TPMOD_INT(tp_layer_spec_t, stride_h, TPMOD_U8, 0, 255, "stride"),
-    TPMOD_INT(tp_layer_spec_t, stride_w, TPMOD_U8, 0, 255, "stride"),
-    TPMOD_INT(tp_layer_spec_t, same, TPMOD_U8, 0, 1, "padding"),
-    TPMOD_INT(tp_layer_spec_t, select, TPMOD_U8, 0, 1, "select"),
-    TPMOD_INT(tp_layer_spec_t, source, TPMOD_U8, 0, 255, "source"),
-    TPMOD_INT(tp_layer_spec_t, other, TPMOD_U8, 0, 255, "second source"),
-    TPMOD_INT(tp_layer_spec_t, rows, TPMOD_U16, 0, TP_MAX_UNITS, "filters to train"),
-    TPMOD_INT(tp_layer_spec_t, external, TPMOD_U8, 0, 1, "external"),
-    TPMOD_INT(tp_layer_spec_t, recompute, TPMOD_U8, 0, 1, "recompute"),
-};
-
-static const tpmod_field_t tpmod_layer_fields[] = {
-    TPMOD_ITEM(tp_layer_t, kind, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, activation, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, init, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, trainable, TPMOD_U8),
+static const tp_field_t tpmod_layer_fields[] = {
+    TPMOD_ITEM(tp_layer_t, kind, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, activation, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, init, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, trainable, TP_FIELD_U8),
     TPMOD_FLOAT(tp_layer_t, slope),
-    TPMOD_ITEM(tp_layer_t, kernel_h, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, kernel_w, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, stride_h, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, stride_w, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, same, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, select, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, source, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, other, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, rows, TPMOD_U16),
-    TPMOD_ITEM(tp_layer_t, flags, TPMOD_U8),
-    TPMOD_ITEM(tp_layer_t, h, TPMOD_U16),
-    TPMOD_ITEM(tp_layer_t, w, TPMOD_U16),
-    TPMOD_ITEM(tp_layer_t, c, TPMOD_U16),
+    TPMOD_ITEM(tp_layer_t, kernel_h, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, kernel_w, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, stride_h, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, stride_w, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, same, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, select, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, source, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, other, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, rows, TP_FIELD_U16),
+    TPMOD_ITEM(tp_layer_t, flags, TP_FIELD_U8),
+    TPMOD_ITEM(tp_layer_t, h, TP_FIELD_U16),
+    TPMOD_ITEM(tp_layer_t, w, TP_FIELD_U16),
+    TPMOD_ITEM(tp_layer_t, c, TP_FIELD_U16),
     TPMOD_FLOAT(tp_layer_t, ymax),
     TPMOD_FLOAT(tp_layer_t, ratio),
-    TPMOD_ITEM(tp_layer_t, k, TPMOD_U32),
-    TPMOD_ITEM(tp_layer_t, k_sum, TPMOD_U64),
-    TPMOD_ITEM(tp_layer_t, macs, TPMOD_U64),
-    TPMOD_ITEM(tp_layer_t, pad2, TPMOD_U16), // of the copy: weights of one filter
-    TPMOD_ITEM(tp_layer_t, again, TPMOD_U8),
+    TPMOD_ITEM(tp_layer_t, k, TP_FIELD_U32),
+    TPMOD_ITEM(tp_layer_t, k_sum, TP_FIELD_U64),
+    TPMOD_ITEM(tp_layer_t, macs, TP_FIELD_U64),
+    TPMOD_ITEM(tp_layer_t, pad2, TP_FIELD_U16), // of the copy: weights of one filter
+    TPMOD_ITEM(tp_layer_t, again, TP_FIELD_U8),
 };
 
 #define TPMOD_READ(target, fields, v, label) \
     tpmod_read_fields(target, fields, MP_ARRAY_SIZE(fields), v, label)
 #define TPMOD_NEW(source, fields) tpmod_new_fields(source, fields, MP_ARRAY_SIZE(fields))
 
-static void tpmod_read_fields(void *target, const tpmod_field_t *f, size_t n, const mp_obj_t *v,
+static void tpmod_read_fields(void *target, const tp_field_t *f, size_t n, const mp_obj_t *v,
     const char *label) {
-    for (const tpmod_field_t *end = f + n; f < end; f++, v++) {
+    for (const tp_field_t *end = f + n; f < end; f++, v++) {
         uint8_t *p = (uint8_t *)target + f->offset;
-        if (f->kind == TPMOD_F32) {
+        if (f->kind == TP_FIELD_F32) {
             *(float *)p = tpmod_float(*v);
             continue;
         }
         int32_t i = tpmod_int_in(*v, f->what, label, f->lo, f->hi != 0 ? f->hi : INT32_MAX);
-        if (f->kind == TPMOD_U8) {
+        if (f->kind == TP_FIELD_U8) {
             *p = (uint8_t)i;
-        } else if (f->kind == TPMOD_U16) {
+        } else if (f->kind == TP_FIELD_U16) {
             *(uint16_t *)p = (uint16_t)i;
         } else {
             *(int32_t *)p = i;
@@ -144,46 +82,46 @@ static void tpmod_read_fields(void *target, const tpmod_field_t *f, size_t n, co
     }
 }
 
-static mp_obj_t tpmod_new_fields(const void *source, const tpmod_field_t *f, size_t n) {
+static mp_obj_t tpmod_new_fields(const void *source, const tp_field_t *f, size_t n) {
     mp_obj_t items[26];
     for (size_t i = 0; i < n; i++) {
         const uint8_t *p = (const uint8_t *)source + f[i].offset;
         switch (f[i].kind) {
-            case TPMOD_F32:
+            case TP_FIELD_F32:
                 items[i] = tpmod_new_float(*(const float *)p);
                 break;
-            case TPMOD_U64:
+            case TP_FIELD_U64:
                 items[i] = tpmod_new_uint64(*(const uint64_t *)p);
                 break;
-            case TPMOD_U32:
+            case TP_FIELD_U32:
                 items[i] = mp_obj_new_int_from_uint(*(const uint32_t *)p);
                 break;
             default:
                 items[i] =
-                    MP_OBJ_NEW_SMALL_INT(f[i].kind == TPMOD_U16 ? *(const uint16_t *)p : *p);
+                    MP_OBJ_NEW_SMALL_INT(f[i].kind == TP_FIELD_U16 ? *(const uint16_t *)p : *p);
         }
     }
     return mp_obj_new_tuple(n, items);
 }
 
 static void tpmod_read_optimizer(tp_opt_t *opt, mp_obj_t o) {
-    const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tpmod_optimizer_fields), "optimizer");
+    const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tp_opt_fields), "optimizer");
     memset(opt, 0, sizeof(*opt));
-    TPMOD_READ(opt, tpmod_optimizer_fields, v, NULL);
+    TPMOD_READ(opt, tp_opt_fields, v, NULL);
 }
 
 static void tpmod_read_policy(tp_policy_t *policy, mp_obj_t o) {
-    const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tpmod_policy_fields), "policy");
+    const mp_obj_t *v = tpmod_items(o, MP_ARRAY_SIZE(tp_policy_fields), "policy");
     memset(policy, 0, sizeof(*policy));
-    TPMOD_READ(policy, tpmod_policy_fields, v, NULL);
+    TPMOD_READ(policy, tp_policy_fields, v, NULL);
 }
 
 // --- Parsing a specification ---
 // spec = ((h, w, c), loss, batch, seed, scale, offset, optimizer, policy, layers, keep,
-// zero_skip, dtype): dtype is the letter of enum tp_dtype as a number; scale and offset are float32 buffers or None, the rest the numbers of tp.h in
-// the order of the tables above. A layer starts with a text that names it in errors.
+// zero_skip, dtype): dtype is the letter of enum tp_dtype as a number, scale and offset are float32
+// buffers or None, the rest the numbers of tp.h in the order of its tables. A layer starts with a text that names it in errors.
 
-enum { TPMOD_SPEC_ITEMS = 12, TPMOD_LAYER_ITEMS = 1 + MP_ARRAY_SIZE(tpmod_spec_layer_fields) };
+enum { TPMOD_SPEC_ITEMS = 12, TPMOD_LAYER_ITEMS = 1 + TP_LAYER_SPEC_FIELDS };
 
 static uint32_t tpmod_seed(mp_obj_t o) {
     if (!tpmod_is_int(o)) {
@@ -197,16 +135,12 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
     mp_obj_t *v = tpmod_items(o, TPMOD_SPEC_ITEMS, "spec");
     memset(spec, 0, sizeof(*spec));
     const mp_obj_t *shape = tpmod_items(v[0], 3, "shape of the input");
-    spec->h = (uint32_t)tpmod_int_in(shape[0], "input height", NULL, 1, TP_MAX_UNITS);
-    spec->w = (uint32_t)tpmod_int_in(shape[1], "input width", NULL, 1, TP_MAX_UNITS);
-    spec->c = (uint32_t)tpmod_int_in(shape[2], "input size", NULL, 1, TP_MAX_UNITS);
-    spec->loss = (uint8_t)tpmod_int_in(v[1], "loss", NULL, 0, TP_MEAN_SQUARED_ERROR);
-    spec->batch = (uint32_t)tpmod_int_in(v[2], "batch_size", NULL, 1, 65535);
+    tpmod_read_fields(spec, tp_spec_fields, 3, shape, NULL);
+    tpmod_read_fields(spec, tp_spec_fields + 3, 2, v + 1, NULL);
     spec->seed = tpmod_seed(v[3]);
     tpmod_read_optimizer(&spec->opt, v[6]);
     tpmod_read_policy(&spec->policy, v[7]);
-    spec->keep = (uint8_t)tpmod_int_in(v[9], "keep", NULL, 0, 1);
-    spec->zero_skip = (uint8_t)tpmod_int_in(v[10], "zero_skip", NULL, 0, 100);
+    tpmod_read_fields(spec, tp_spec_fields + 5, 2, v + 9, NULL);
     spec->dtype = (uint8_t)tpmod_int_in(v[11], "dtype", NULL, 0, 127);
     size_t n = 0;
     mp_obj_t *rows = NULL;
@@ -217,7 +151,7 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
     for (size_t l = 0; l < n; l++) {
         mp_obj_t *q = tpmod_items(rows[l], TPMOD_LAYER_ITEMS, "layer");
         memset(&layers[l], 0, sizeof(layers[l]));
-        TPMOD_READ(&layers[l], tpmod_spec_layer_fields, q + 1, mp_obj_str_get_str(q[0]));
+        TPMOD_READ(&layers[l], tp_layer_spec_fields, q + 1, mp_obj_str_get_str(q[0]));
     }
     spec->n_layers = (uint32_t)n;
     spec->layers = layers;
@@ -776,7 +710,7 @@ static mp_obj_t tpmod_model_optimizer(size_t n_args, const mp_obj_t *args) {
     tp_opt_t opt;
     if (n_args == 1) {
         opt = tpmod_model_of(self)->opt;
-        return TPMOD_NEW(&opt, tpmod_optimizer_fields);
+        return TPMOD_NEW(&opt, tp_opt_fields);
     }
     tpmod_read_optimizer(&opt, args[1]);
     tp_fault_t fault;
@@ -791,7 +725,7 @@ static mp_obj_t tpmod_model_policy(size_t n_args, const mp_obj_t *args) {
     tp_policy_t policy;
     if (n_args == 1) {
         policy = tpmod_model_of(self)->policy;
-        return TPMOD_NEW(&policy, tpmod_policy_fields);
+        return TPMOD_NEW(&policy, tp_policy_fields);
     }
     tpmod_read_policy(&policy, args[1]);
     tp_fault_t fault;

@@ -263,6 +263,34 @@ typedef struct {
     tp_view_t values;
 } tp_target_t;
 
+// --- Fields of a structure, for checks and for whoever reads or shows them one by one ---
+
+enum tp_field_kind { TP_FIELD_U8, TP_FIELD_U16, TP_FIELD_U32, TP_FIELD_U64, TP_FIELD_F32 };
+// What a float may be.
+enum tp_float_range {
+    TP_ANY_FINITE,
+    TP_ABOVE_0,
+    TP_AT_LEAST_0,
+    TP_0_BELOW_1,
+    TP_ABOVE_0_TO_1,
+    TP_0_TO_1,
+    TP_FROM_THE_ONE_BEFORE = 8 // added: not below the float in front of it
+};
+typedef struct {
+    const char *what;
+    uint16_t hi; // of an integer, 0: all of 31 bits; of a float, enum tp_float_range
+    uint8_t lo : 1; // of an integer
+    uint8_t kind : 7; // enum tp_field_kind
+    uint8_t offset; // in the structure
+} tp_field_t;
+#define TP_OPT_FIELDS 8
+#define TP_POLICY_FIELDS 16
+#define TP_SPEC_FIELDS 9
+#define TP_LAYER_SPEC_FIELDS 17
+extern const tp_field_t tp_opt_fields[TP_OPT_FIELDS], tp_policy_fields[TP_POLICY_FIELDS];
+extern const tp_field_t tp_spec_fields[TP_SPEC_FIELDS];
+extern const tp_field_t tp_layer_spec_fields[TP_LAYER_SPEC_FIELDS];
+
 // --- Planning and life of a model ---
 
 // Check a specification and compute the bytes it needs. fault may be NULL.

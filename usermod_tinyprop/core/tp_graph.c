@@ -273,16 +273,15 @@ static bool tp_roots(const tp_span_t *spans, uint32_t i) {
 }
 
 // load[i]: the most bytes alive at once during the life of span i. Returns the most of all.
-static uint64_t tp_loads(const tp_span_t *spans, uint32_t n, uint32_t *load) {
-    uint64_t most = 0;
+static uint32_t tp_loads(const tp_span_t *spans, uint32_t n, uint32_t *load) {
+    uint32_t most = 0;
     memset(load, 0, n * sizeof(*load));
     for (uint32_t step = 0; step < n; step++) {
-        uint64_t alive = 0;
+        uint32_t alive = 0;
         for (int pass = 0; pass < 2; pass++) {
             for (uint32_t i = 0; i < n; i++) {
                 if (tp_roots(spans, i) && tp_alive(&spans[i], step, step)) {
-                    uint32_t capped = alive < UINT32_MAX ? (uint32_t)alive : UINT32_MAX;
-                    load[i] = pass == 1 && capped > load[i] ? capped : load[i];
+                    load[i] = pass == 1 && alive > load[i] ? alive : load[i];
                     alive += pass == 0 ? spans[i].bytes : 0;
                 }
             }
@@ -295,42 +294,48 @@ static uint64_t tp_loads(const tp_span_t *spans, uint32_t n, uint32_t *load) {
 // In which order to place: the largest first; or what is alive when most is alive, of these the
 // one that lives longest, or the largest, first; or the last first.
 #define TP_ORDERS 4u
-static uint64_t tp_rank(const tp_span_t *span, uint32_t load, uint32_t order) {
-    uint64_t life = (uint64_t)(span->to - span->from), high = (uint64_t)load << 32;
-    return order == 0 ? span->bytes
-        : order == 1  ? high | life << 24 | span->bytes >> 8
-        : order == 2  ? high | span->bytes
-                      : (uint64_t)span->from << 32 | span->bytes;
+static bool tp_before(const tp_span_t *a, uint32_t load_a, const tp_span_t *b, uint32_t load_b,
+    uint32_t order) {
+    if (order == 3) {
+        load_a = a->from;
+        load_b = b->from;
+    }
+    if (order != 0 && load_a != load_b) {
+        return load_a > load_b;
+    }
+    uint32_t bytes_a = a->bytes, bytes_b = b->bytes;
+    if (order == 1) {
+        bytes_a = (uint32_t)(a->to - a->from) << 24 | bytes_a >> 8;
+        bytes_b = (uint32_t)(b->to - b->from) << 24 | bytes_b >> 8;
+    }
+    return bytes_a > bytes_b;
 }
 
 // Places all spans; the bytes they take.
-static uint64_t tp_pack(tp_span_t *spans, uint32_t n, const uint32_t *load, uint32_t order) {
-    uint64_t total = 0;
+static uint32_t tp_pack(tp_span_t *spans, uint32_t n, const uint32_t *load, uint32_t order) {
+    uint32_t total = 0, next;
     for (uint32_t i = 0; i < n; i++) {
         spans[i].placed = 0;
     }
-    while (total < 0x80000000u) {
-        uint32_t next = n;
+    do {
+        next = n;
         for (uint32_t i = 0; i < n; i++) {
             bool open = tp_roots(spans, i) && !spans[i].placed;
-            next = open &&
-                    (next == n ||
-                        tp_rank(&spans[i], load[i], order) >
-                            tp_rank(&spans[next], load[next], order))
-                ? i
-                : next;
+            if (open &&
+                (next == n || tp_before(&spans[i], load[i], &spans[next], load[next], order))) {
+                next = i;
+            }
         }
-        if (next == n) {
-            break;
+        if (next < n) {
+            tp_place(spans, n, &spans[next]);
+            uint32_t end = spans[next].at + spans[next].bytes;
+            total = end > total ? end : total;
         }
-        tp_place(spans, n, &spans[next]);
-        uint64_t end = (uint64_t)spans[next].at + spans[next].bytes;
-        total = end > total ? end : total;
-    }
+    } while (next < n);
     return total;
 }
 
-uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags) {
+uint32_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags) {
     uint32_t last = s->n_layers, n = 2u * last + 1u;
     memset(spans, 0, n * sizeof(*spans));
     tp_flag_rows(s, flags);
@@ -355,9 +360,9 @@ uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans
         tp_share_in_place(s, flags, spans);
     }
     uint32_t load[TP_SPANS], best = 0;
-    uint64_t least = tp_loads(spans, n, load), total = tp_pack(spans, n, load, 0);
+    uint32_t least = tp_loads(spans, n, load), total = tp_pack(spans, n, load, 0);
     for (uint32_t order = 1; order < TP_ORDERS && total > least; order++) {
-        uint64_t other = tp_pack(spans, n, load, order);
+        uint32_t other = tp_pack(spans, n, load, order);
         best = other < total ? order : best;
         total = other < total ? other : total;
     }

@@ -135,8 +135,8 @@ int tp_shapes(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault);
 // Geometry from what stands in a row of the table, and the shape of its source.
 tp_geometry_t tp_geometry(const tp_layer_t *t, tp_shape_t in);
 // Flags of all rows, and where maps (spans 0..L) and their d (span L + r for map r) lie in the
-// arena; returns its bytes.
-uint64_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags);
+// arena; returns its bytes, which fit as TP_MAX_MAP and TP_MAX_LAYERS are what they are.
+uint32_t tp_arena(const tp_spec_t *s, const tp_shape_t *shapes, tp_span_t *spans, uint8_t *flags);
 
 // tp_math.c: all bits of x, mixed.
 uint32_t tp_hash(uint32_t x);

@@ -226,7 +226,7 @@ int tp_set_optimizer(tp_model_t *m, const tp_opt_t *opt, tp_fault_t *fault) {
         return err;
     }
     if (tp_is_int(m) && opt->weight_decay > 0.0f) {
-        return tp_fail(fault, TP_ERR_RANGE, "weight_decay of an integer model", -1,
+        return tp_fail(fault, TP_ERR_RANGE, "weight_decay of a model of integers", -1,
             opt->weight_decay, 0.0f, 0.0f);
     }
     if (opt->kind != m->opt.kind) {

@@ -16,69 +16,131 @@ bool tp_within(float x, float lo, float hi) {
     return x >= lo && x <= hi;
 }
 
-typedef struct {
-    const char *what;
-    float got, lo, hi;
-} tp_limit_t;
+#define TP_BELOW_1 0.99999994f
+#define TP_TINY 1.17549435e-38f
+#define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static int tp_check_limits(const tp_limit_t *limits, size_t n, tp_fault_t *fault) {
-    for (size_t i = 0; i < n; i++) {
-        const tp_limit_t *q = &limits[i];
-        if (!tp_within(q->got, q->lo, q->hi)) {
-            return tp_fail(fault, TP_ERR_RANGE, q->what, -1, q->got, q->lo, q->hi);
+#define TP_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
+#define TP_FLOAT(type, member, range, what) TP_INT(type, member, TP_FIELD_F32, 0, range, what)
+
+const tp_field_t tp_opt_fields[TP_OPT_FIELDS] = {
+    TP_INT(tp_opt_t, kind, TP_FIELD_U8, 0, TP_ADAM, "optimizer kind"),
+    TP_INT(tp_opt_t, rows, TP_FIELD_U8, 0, TP_ROWS_EXACT, "optimizer rows"),
+    TP_FLOAT(tp_opt_t, lr, TP_ABOVE_0, "lr"),
+    TP_FLOAT(tp_opt_t, momentum, TP_0_BELOW_1, "momentum"),
+    TP_FLOAT(tp_opt_t, weight_decay, TP_AT_LEAST_0, "weight_decay"),
+    TP_FLOAT(tp_opt_t, beta1, TP_0_BELOW_1, "beta_1"),
+    TP_FLOAT(tp_opt_t, beta2, TP_0_BELOW_1, "beta_2"),
+    TP_FLOAT(tp_opt_t, eps, TP_ABOVE_0, "epsilon"),
+};
+
+const tp_field_t tp_policy_fields[TP_POLICY_FIELDS] = {
+    TP_INT(tp_policy_t, kind, TP_FIELD_U8, 0, TP_TINYPROPV2, "policy kind"),
+    TP_INT(tp_policy_t, beta_mode, TP_FIELD_U8, 0, 1, "beta_mode"),
+    TP_INT(tp_policy_t, dense_output, TP_FIELD_U8, 0, 1, "dense_output"),
+    TP_INT(tp_policy_t, backoff, TP_FIELD_U8, 0, TP_BACKOFF_MAX, "backoff"),
+    TP_FLOAT(tp_policy_t, ratio, TP_ABOVE_0_TO_1, "ratio"),
+    TP_FLOAT(tp_policy_t, s_min, TP_0_TO_1, "s_min"),
+    TP_FLOAT(tp_policy_t, s_max, TP_FROM_THE_ONE_BEFORE + TP_0_TO_1, "s_max"),
+    TP_FLOAT(tp_policy_t, zeta, TP_ABOVE_0_TO_1, "zeta"),
+    TP_FLOAT(tp_policy_t, d_min, TP_AT_LEAST_0, "d_min"),
+    TP_FLOAT(tp_policy_t, d_max, TP_FROM_THE_ONE_BEFORE + TP_AT_LEAST_0, "d_max"),
+    TP_FLOAT(tp_policy_t, threshold, TP_ANY_FINITE, "threshold"),
+    TP_FLOAT(tp_policy_t, ymax_decay, TP_ABOVE_0_TO_1, "ymax_decay"),
+    TP_INT(tp_policy_t, k, TP_FIELD_U32, 0, TP_MAX_UNITS, "k"),
+    TP_INT(tp_policy_t, warmup, TP_FIELD_U32, 0, 0, "warmup"),
+    TP_INT(tp_policy_t, max_skips, TP_FIELD_U32, 0, 0, "max_skips"),
+    TP_INT(tp_policy_t, rescale, TP_FIELD_U8, 0, 1, "rescale"),
+};
+
+const tp_field_t tp_spec_fields[TP_SPEC_FIELDS] = {
+    TP_INT(tp_spec_t, h, TP_FIELD_U32, 1, TP_MAX_UNITS, "input height"),
+    TP_INT(tp_spec_t, w, TP_FIELD_U32, 1, TP_MAX_UNITS, "input width"),
+    TP_INT(tp_spec_t, c, TP_FIELD_U32, 1, TP_MAX_UNITS, "input size"),
+    TP_INT(tp_spec_t, loss, TP_FIELD_U8, 0, TP_MEAN_SQUARED_ERROR, "loss"),
+    TP_INT(tp_spec_t, batch, TP_FIELD_U32, 1, 65535, "batch_size"),
+    TP_INT(tp_spec_t, keep, TP_FIELD_U8, 0, 1, "keep"),
+    TP_INT(tp_spec_t, zero_skip, TP_FIELD_U8, 0, 100, "zero_skip"),
+    TP_INT(tp_spec_t, n_layers, TP_FIELD_U32, 1, TP_MAX_LAYERS, "number of layers"),
+    TP_INT(tp_spec_t, n_scale, TP_FIELD_U32, 0, 65535, "length of the input scale"),
+};
+
+const tp_field_t tp_layer_spec_fields[TP_LAYER_SPEC_FIELDS] = {
+    TP_INT(tp_layer_spec_t, kind, TP_FIELD_U8, 1, TP_LAYER_KINDS - 1, "layer kind"),
+    TP_INT(tp_layer_spec_t, activation, TP_FIELD_U8, 0, TP_TANH, "activation"),
+    TP_INT(tp_layer_spec_t, init, TP_FIELD_U8, 0, TP_INIT_ONES, "init"),
+    TP_INT(tp_layer_spec_t, trainable, TP_FIELD_U8, 0, TP_TRAIN_ALL, "trainable"),
+    TP_INT(tp_layer_spec_t, units, TP_FIELD_U32, 1, TP_MAX_UNITS, "units"),
+    TP_FLOAT(tp_layer_spec_t, slope, TP_0_BELOW_1, "slope"),
+    TP_INT(tp_layer_spec_t, kernel_h, TP_FIELD_U8, 0, 255, "kernel height"),
+    TP_INT(tp_layer_spec_t, kernel_w, TP_FIELD_U8, 0, 255, "kernel width"),
+    TP_INT(tp_layer_spec_t, stride_h, TP_FIELD_U8, 0, 255, "stride"),
+    TP_INT(tp_layer_spec_t, stride_w, TP_FIELD_U8, 0, 255, "stride"),
+    TP_INT(tp_layer_spec_t, same, TP_FIELD_U8, 0, 1, "padding"),
+    TP_INT(tp_layer_spec_t, select, TP_FIELD_U8, 0, 1, "select"),
+    TP_INT(tp_layer_spec_t, source, TP_FIELD_U8, 0, 255, "source"),
+    TP_INT(tp_layer_spec_t, other, TP_FIELD_U8, 0, 255, "second source"),
+    TP_INT(tp_layer_spec_t, rows, TP_FIELD_U16, 0, TP_MAX_UNITS, "filters to train"),
+    TP_INT(tp_layer_spec_t, external, TP_FIELD_U8, 0, 1, "external"),
+    TP_INT(tp_layer_spec_t, recompute, TP_FIELD_U8, 0, 1, "recompute"),
+};
+
+// The fields of a structure whose bit is set in `which`.
+static int tp_check_fields(const void *p, const tp_field_t *f, uint32_t which, int32_t l,
+    tp_fault_t *fault) {
+    static const float ranges[][2] = {
+        [TP_ANY_FINITE] = {-TP_HUGE, TP_HUGE},
+        [TP_ABOVE_0] = {TP_TINY, TP_HUGE},
+        [TP_AT_LEAST_0] = {0.0f, TP_HUGE},
+        [TP_0_BELOW_1] = {0.0f, TP_BELOW_1},
+        [TP_ABOVE_0_TO_1] = {TP_TINY, 1.0f},
+        [TP_0_TO_1] = {0.0f, 1.0f},
+    };
+    for (; which != 0; which >>= 1, f++) {
+        const uint8_t *at = (const uint8_t *)p + f->offset;
+        // What is 31 bits wide is not checked here.
+        float got = f->kind == TP_FIELD_U32 ? (float)*(const uint32_t *)(const void *)at
+            : f->kind == TP_FIELD_U16       ? *(const uint16_t *)(const void *)at
+                                            : *at;
+        float lo = f->lo, hi = f->hi;
+        if (f->kind == TP_FIELD_F32) {
+            const float *v = (const float *)(const void *)at;
+            const float *range = ranges[f->hi % TP_FROM_THE_ONE_BEFORE];
+            got = *v;
+            lo = f->hi > TP_FROM_THE_ONE_BEFORE ? v[-1] : range[0];
+            hi = range[1];
+        }
+        if ((which & 1u) != 0 && !tp_within(got, lo, hi)) {
+            return tp_fail(fault, TP_ERR_RANGE, f->what, l, got, lo, hi);
         }
     }
     return TP_OK;
 }
 
-#define TP_BELOW_1 0.99999994f
-#define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 int tp_check_optimizer(const tp_opt_t *opt, tp_fault_t *fault) {
-    const tp_limit_t limits[] = {
-        {"optimizer kind", (float)opt->kind, TP_SGD, TP_ADAM},
-        {"optimizer rows", (float)opt->rows, TP_ROWS_LAZY, TP_ROWS_EXACT},
-        {"lr", opt->lr, 1.17549435e-38f, TP_HUGE},
-        {"momentum", opt->momentum, 0.0f, TP_BELOW_1},
-        {"weight_decay", opt->weight_decay, 0.0f, TP_HUGE},
-        {"lr * weight_decay", opt->lr * opt->weight_decay, 0.0f, TP_BELOW_1},
-        {"beta_1", opt->beta1, 0.0f, TP_BELOW_1},
-        {"beta_2", opt->beta2, 0.0f, TP_BELOW_1},
-        {"epsilon", opt->eps, 1.17549435e-38f, TP_HUGE},
-    };
     // Only what the kind uses is checked.
-    return tp_check_limits(limits, opt->kind == TP_ADAM ? TP_COUNT(limits) : 6, fault);
+    int err = tp_check_fields(opt, tp_opt_fields, opt->kind == TP_ADAM ? 0xff : 0x1f, -1, fault);
+    float product = opt->lr * opt->weight_decay;
+    if (err == TP_OK && !tp_within(product, 0.0f, TP_BELOW_1)) {
+        err = tp_fail(fault, TP_ERR_RANGE, "lr * weight_decay", -1, product, 0.0f, TP_BELOW_1);
+    }
+    return err;
 }
 
-int tp_check_policy(const tp_policy_t *policy, tp_fault_t *fault) {
-    const tp_policy_t *p = policy;
-    const tp_limit_t kind = {"policy kind", (float)p->kind, TP_FULL, TP_TINYPROPV2};
-    int err = tp_check_limits(&kind, 1, fault);
-    if (err) {
-        return err;
+int tp_check_policy(const tp_policy_t *p, tp_fault_t *fault) {
+    uint32_t which = p->kind == TP_TOPK && p->k == 0 ? 0x11 : 1; // ratio
+    if (p->kind >= TP_TINYPROP) {
+        // beta_mode, s_min, s_max, zeta, ymax_decay; then backoff, d_min, d_max, threshold.
+        which = p->kind == TP_TINYPROP ? 0x8e3 : 0xfeb;
     }
-    if (p->kind == TP_TOPK && p->k == 0) {
-        const tp_limit_t ratio = {"ratio", p->ratio, 1.17549435e-38f, 1.0f};
-        return tp_check_limits(&ratio, 1, fault);
-    }
-    const tp_limit_t limits[] = {
-        {"s_min", p->s_min, 0.0f, 1.0f},
-        {"s_max", p->s_max, p->s_min, 1.0f},
-        {"zeta", p->zeta, 1.17549435e-38f, 1.0f},
-        {"ymax_decay", p->ymax_decay, 1.17549435e-38f, 1.0f},
-        {"beta_mode", (float)p->beta_mode, 0.0f, 1.0f},
-        {"d_min", p->d_min, 0.0f, TP_HUGE},
-        {"d_max", p->d_max, p->d_min, TP_HUGE},
-        {"threshold", p->threshold, -TP_HUGE, TP_HUGE},
-        {"backoff", (float)p->backoff, 0.0f, (float)TP_BACKOFF_MAX},
-    };
-    size_t n = p->kind == TP_TINYPROPV2 ? TP_COUNT(limits) : p->kind == TP_TINYPROP ? 5 : 0;
-    return tp_check_limits(limits, n, fault);
+    return tp_check_fields(p, tp_policy_fields, which, -1, fault);
 }
 
 bool tp_keeps_momentum(const tp_opt_t *opt) {
     return opt->kind == TP_ADAM || opt->momentum > 0.0f;
 }
+
+#if TP_MAPS
 
 typedef struct {
     const char *what;
@@ -96,6 +158,8 @@ static int tp_check_counts(const tp_count_t *limits, size_t n, int32_t l, tp_fau
     return TP_OK;
 }
 
+#endif
+
 // Where maps are left out: what only they have.
 static bool tp_is_chained(const tp_layer_spec_t *s, uint32_t l) {
     uint32_t rest = s->kernel_h | s->kernel_w | s->stride_h | s->stride_w | s->same | s->select;
@@ -105,20 +169,22 @@ static bool tp_is_chained(const tp_layer_spec_t *s, uint32_t l) {
 
 static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8_t loss,
     tp_fault_t *fault) {
-    bool weights = tp_has_weights(s->kind), window = s->kind > TP_LAYER_DENSE;
-    window = window && s->kind <= TP_LAYER_AVERAGE_POOL;
-    bool linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
+    bool weights = tp_has_weights(s->kind), linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
     linear = linear || (!weights && s->kind != TP_LAYER_ADD);
     if (!TP_MAPS && !tp_is_chained(s, l)) {
         return tp_fail(fault, TP_ERR_FEATURE, "layers of maps", (int32_t)l, s->kind, 0.0f, 0.0f);
     }
-    const tp_count_t limits[] = {
-        {"layer kind", s->kind, TP_LAYER_DENSE, TP_LAYER_KINDS - 1},
-        {"units", weights ? s->units : 1, 1, TP_MAX_UNITS},
-        {"activation", s->activation, TP_LINEAR, linear ? TP_LINEAR : TP_TANH},
-        {"init", s->init, TP_INIT_AUTO, TP_INIT_ONES},
-        {"trainable", s->trainable, TP_TRAIN_NONE, weights ? TP_TRAIN_ALL : TP_TRAIN_NONE},
+    // kind, activation, init, trainable; units of those that have weights, a slope where it counts.
+    uint32_t which = weights ? 0x1f : 0x0f;
+    which |= s->activation == TP_LEAKY_RELU ? 0x20 : 0;
+    int err = tp_check_fields(s, tp_layer_spec_fields, which, (int32_t)l, fault);
+    if (err == TP_OK && linear && s->activation != TP_LINEAR) {
+        err = tp_fail(fault, TP_ERR_RANGE, "activation", (int32_t)l, s->activation, 0.0f, 0.0f);
+    }
 #if TP_MAPS
+    bool window = s->kind > TP_LAYER_DENSE && s->kind <= TP_LAYER_AVERAGE_POOL;
+    const tp_count_t limits[] = {
+        {"trainable", s->trainable, TP_TRAIN_NONE, weights ? TP_TRAIN_ALL : TP_TRAIN_NONE},
         {"kernel height", s->kernel_h, window && weights, window ? 255 : 0},
         {"kernel width", s->kernel_w, window && weights, window ? 255 : 0},
         {"stride", s->stride_h | s->stride_w, 0, window ? 255 : 0},
@@ -128,46 +194,61 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
         {"second source", tp_resolve(s->other, l), 0, l},
         {"external", s->external, 0, weights},
         {"recompute", s->recompute, 0, 1},
-#endif
     };
-    int err = tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
+    err = err ? err : tp_check_counts(limits, TP_COUNT(limits), (int32_t)l, fault);
     if (err) {
         return err;
     }
-    if (TP_MAPS && s->kind == TP_LAYER_ADD &&
-        tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
+    if (s->kind == TP_LAYER_ADD && tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
         return tp_fail(fault, TP_ERR_RANGE, "number of maps to add", (int32_t)l, 1.0f, 2.0f, 2.0f);
     }
-    bool drops = TP_MAPS && s->kind == TP_LAYER_DROPOUT;
-    bool slope = s->activation == TP_LEAKY_RELU || drops;
-    if (slope && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
-        return tp_fail(fault, TP_ERR_RANGE, drops ? "rate" : "slope", (int32_t)l, s->slope, 0.0f,
-            TP_BELOW_1);
+    if (s->kind == TP_LAYER_DROPOUT && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
+        return tp_fail(fault, TP_ERR_RANGE, "rate", (int32_t)l, s->slope, 0.0f, TP_BELOW_1);
     }
-    return TP_OK;
+#endif
+    return err;
 }
 
 static bool tp_trains(const tp_layer_spec_t *s) {
     return s->trainable != TP_TRAIN_NONE;
 }
 
+// What models of integers can do.
+static int tp_check_integers(const tp_spec_t *s, tp_fault_t *fault) {
+    if (!TP_INTEGER || (s->dtype != TP_I8 && s->dtype != TP_I16)) {
+        return tp_fail(fault, TP_ERR_DTYPE, "dtype", -1, s->dtype, 0.0f, 0.0f);
+    }
+    if (s->opt.kind != TP_SGD || s->batch != 1) {
+        bool adam = s->opt.kind != TP_SGD;
+        return tp_fail(fault, TP_ERR_RANGE,
+            adam ? "optimizer kind of a model of integers" : "batch_size of a model of integers",
+            -1, adam ? s->opt.kind : (float)s->batch, adam ? TP_SGD : 1.0f, adam ? TP_SGD : 1.0f);
+    }
+    if (s->opt.momentum > 0.0f || s->opt.weight_decay > 0.0f) {
+        bool momentum = s->opt.momentum > 0.0f;
+        return tp_fail(fault, TP_ERR_RANGE,
+            momentum ? "momentum of a model of integers" : "weight_decay of a model of integers",
+            -1, momentum ? s->opt.momentum : s->opt.weight_decay, 0.0f, 0.0f);
+    }
+    for (uint32_t l = 0; TP_MAPS && l < s->n_layers; l++) {
+        if (s->layers[l].external) {
+            return tp_fail(fault, TP_ERR_RANGE, "external (of a model of integers)", (int32_t)l,
+                1.0f, 0.0f, 0.0f);
+        }
+    }
+    return TP_OK;
+}
+
 // Shapes (n_layers + 1) come out on the way.
 static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fault) {
-    uint64_t n_in = (uint64_t)s->h * s->w * s->c;
-    const tp_count_t limits[] = {
-        {"number of layers", s->n_layers, 1, TP_MAX_LAYERS},
-        {"input height", s->h, 1, TP_MAX_UNITS},
-        {"input width", s->w, 1, TP_MAX_UNITS},
-        {"input size", s->c, 1, TP_MAX_UNITS},
-        {"loss", s->loss, TP_SOFTMAX_CROSS_ENTROPY, TP_MEAN_SQUARED_ERROR},
-        {"keep", s->keep, 0, 1},
-        {"zero_skip", s->zero_skip, 0, 100},
-        {"batch_size", s->batch, 1, 65535},
-        {"length of the input scale", s->n_scale, 0, n_in < 65535 ? (uint32_t)n_in : 65535},
-    };
-    int err = tp_check_counts(limits, TP_COUNT(limits), -1, fault);
+    uint64_t n_in = (uint64_t)s->h * s->w * s->c; // each is checked below
+    int err = tp_check_fields(s, tp_spec_fields, 0x1ff, -1, fault);
     if (err) {
         return err;
+    }
+    if (s->n_scale > n_in) {
+        return tp_fail(fault, TP_ERR_RANGE, "length of the input scale", -1, (float)s->n_scale,
+            0.0f, (float)(uint32_t)n_in);
     }
     if (n_in > TP_MAX_MAP) {
         return tp_fail(fault, TP_ERR_RANGE, "input size", -1,
@@ -220,44 +301,32 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
     }
     err = tp_check_optimizer(&s->opt, fault);
     err = err ? err : tp_check_policy(&s->policy, fault);
-    if (err || s->dtype == 0 || s->dtype == TP_F32) {
-        return err;
-    }
-    if (!TP_INTEGER || (s->dtype != TP_I8 && s->dtype != TP_I16)) {
-        return tp_fail(fault, TP_ERR_DTYPE, "dtype", -1, s->dtype, 0.0f, 0.0f);
-    }
-    const tp_limit_t plain[] = {
-        {"optimizer of an integer model", s->opt.kind, TP_SGD, TP_SGD},
-        {"momentum of an integer model", s->opt.momentum, 0.0f, 0.0f},
-        {"weight_decay of an integer model", s->opt.weight_decay, 0.0f, 0.0f},
-        {"batch_size of an integer model", (float)s->batch, 1.0f, 1.0f},
-    };
-    for (uint32_t l = 0; l < s->n_layers; l++) {
-        if (s->layers[l].external) {
-            return tp_fail(fault, TP_ERR_RANGE, "external (of an integer model)", (int32_t)l, 1.0f,
-                0.0f, 0.0f);
-        }
-    }
-    return tp_check_limits(plain, TP_COUNT(plain), fault);
+    return err || s->dtype == 0 || s->dtype == TP_F32 ? err : tp_check_integers(s, fault);
 }
 
-// Hands out bytes one after the other; remembers when an offset no longer fits 32 bits.
+// Hands out floats one after the other; remembers when an offset no longer fits.
 typedef struct {
-    uint64_t at;
+    uint32_t at;
     bool overflow;
 } tp_cursor_t;
 
-static uint32_t tp_take(tp_cursor_t *c, uint64_t bytes, uint32_t *sum) {
-    uint64_t at = c->at;
-    uint64_t end = at + ((bytes + 3u) & ~(uint64_t)3u);
-    // 2^31: a size must also fit a signed 32-bit count on every host.
-    if (end >= 0x80000000u) {
+// 2^31 bytes: a size must also fit a signed 32-bit count on every host.
+#define TP_TOO_MANY 0x20000000u
+
+static uint32_t tp_take(tp_cursor_t *c, uint32_t floats, uint32_t *sum) {
+    uint32_t at = c->at * 4u;
+    if (floats >= TP_TOO_MANY - c->at) {
         c->overflow = true;
         return 0;
     }
-    c->at = end;
-    *sum += (uint32_t)(end - at);
-    return bytes == 0 ? 0 : (uint32_t)at;
+    c->at += floats;
+    *sum += floats * 4u;
+    return floats == 0 ? 0 : at;
+}
+
+// a * b + more, or too many.
+static uint32_t tp_area(uint32_t a, uint32_t b, uint32_t more) {
+    return b != 0 && a > TP_TOO_MANY / b ? TP_TOO_MANY : a * b + more;
 }
 
 // What a row of the table says of the specification; offsets and flags come later.
@@ -286,23 +355,23 @@ static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes
     t->slope = q->slope;
 }
 
-// Bytes of scratch that row l needs, if weights and maps are integers.
-static uint64_t tp_int_scratch(const tp_layer_t *t, const tp_geometry_t *g, const uint8_t *flags,
+// Words of scratch that row l needs, if weights and maps are integers.
+static uint32_t tp_int_scratch(const tp_layer_t *t, const tp_geometry_t *g, const uint8_t *flags,
     uint32_t bytes) {
-    bool slides = t->h > 1 || t->w > 1 || g->groups > 1;
+    bool slides = tp_n_places(t) > 1 || tp_groups(g) > 1;
     bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
-    uint64_t n = g->fan_in, patch = g->contiguous ? 0 : (n * bytes + 3u) & ~(uint64_t)3u;
-    uint64_t sums = (uint64_t)g->filters * 4u; // of one place
-    uint64_t dx = below ? n * 4u : 0;
-    uint64_t step = slides && t->rows > 0 ? n * 6u : 0; // sums of 32 bits, then 16
+    uint32_t n = g->fan_in, patch = tp_is_contiguous(g) ? 0 : (n * bytes + 3u) / 4u;
+    uint32_t sums = g->filters; // of one place
+    uint32_t dx = below ? n : 0;
+    uint32_t step = slides && t->rows > 0 ? n + (n + 1u) / 2u : 0; // sums of 32 bits, then 16
     sums = dx > sums ? dx : sums;
     patch += step > sums ? step : sums;
-    uint64_t channels = t->select == TP_SELECT_CHANNELS ? (uint64_t)t->c * 4u : 0;
+    uint32_t channels = TP_MAPS && t->select == TP_SELECT_CHANNELS ? t->c : 0;
     return channels > patch ? channels : patch;
 }
 
 // Floats of scratch that row l needs.
-static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
+static uint32_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp_geometry_t *g,
     const uint8_t *flags) {
     bool many = tp_n_places(t) > 1 || tp_groups(g) > 1;
     bool sums = many && t->rows > 0 && s->batch == 1 &&
@@ -310,10 +379,10 @@ static uint64_t tp_row_scratch(const tp_spec_t *s, const tp_layer_t *t, const tp
     bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
     bool contiguous = tp_is_contiguous(g);
     bool dx = below && (!contiguous || !tp_has_flag(t, TP_ROW_FIRST_SOURCE));
-    uint64_t n = (uint64_t)g->fan_in * ((contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
+    uint32_t n = g->fan_in * ((contiguous ? 0u : 1u) + (dx || sums ? 1u : 0u));
     bool trains = t->trainable != TP_TRAIN_NONE;
     bool channel_sums = (trains && many) || (TP_MAPS && t->select == TP_SELECT_CHANNELS);
-    uint64_t channels = channel_sums ? t->c : 0;
+    uint32_t channels = channel_sums ? t->c : 0;
     return channels > n ? channels : n;
 }
 
@@ -327,14 +396,15 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
         return err;
     }
     tp_cursor_t c = {0, false}, outside = {0, false};
-    uint64_t arena = tp_arena(s, shapes, spans, flags), scratch = 0;
-    uint32_t index = 0;
+    uint32_t arena = tp_arena(s, shapes, spans, flags), scratch = 0, index = 0;
     memset(plan, 0, sizeof(*plan));
-    tp_take(&c, sizeof(tp_model_t) + s->n_layers * sizeof(tp_layer_t), &plan->header);
-    tp_take(&c, s->n_scale * 8u, &plan->header);
+    tp_take(&c, (uint32_t)(sizeof(tp_model_t) + s->n_layers * sizeof(tp_layer_t)) / 4u,
+        &plan->header);
+    tp_take(&c, s->n_scale * 2u, &plan->header);
     uint32_t value_bytes = tp_value_bytes(s->dtype);
-    bool ints = value_bytes < 4u;
-    tp_take(&c, ints ? (s->n_layers + 1u) * sizeof(tp_range_t) : 0, &plan->header);
+    bool ints = TP_INTEGER && value_bytes < 4u;
+    uint32_t ranges = (uint32_t)((s->n_layers + 1u) * sizeof(tp_range_t) / 4u);
+    tp_take(&c, ints ? ranges : 0, &plan->header);
     bool momentum = tp_keeps_momentum(&s->opt), adam = s->opt.kind == TP_ADAM;
     for (int pass = 0; pass < 3; pass++) {
         // Pass 0: parameters, 1: optimiser, 2: gradients; then the volatile rest.
@@ -352,16 +422,16 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 continue;
             }
             tp_geometry_t g = tp_geometry(t, shapes[t->source]);
-            uint64_t bytes =
-                (((uint64_t)g.fan_in * t->c * value_bytes + 3u) & ~(uint64_t)3u) + t->c * 4u;
-            uint64_t moved = ((uint64_t)g.fan_in * t->rows + t->c) * 4u;
+            uint32_t all = tp_area(g.fan_in, t->c, t->c);
+            all = ints && all < TP_TOO_MANY ? ((all - t->c) * value_bytes + 3u) / 4u + t->c : all;
+            uint32_t moved = tp_area(g.fan_in, t->rows, t->c);
             bool trains = tp_trains(q);
             if (pass == 0) {
-                tp_take(&outside, external ? bytes : 0, &plan->external);
-                bytes = !external ? bytes : trains ? moved : 0;
-                t->off_w = tp_take(&c, bytes, &plan->parameters);
-                uint64_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes)
-                                  : tp_row_scratch(s, t, &g, flags) * 4u;
+                tp_take(&outside, external ? all : 0, &plan->external);
+                all = !external ? all : trains ? moved : 0;
+                t->off_w = tp_take(&c, all, &plan->parameters);
+                uint32_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes)
+                                  : tp_row_scratch(s, t, &g, flags);
                 scratch = n > scratch ? n : scratch;
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
@@ -369,16 +439,16 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);
             } else {
                 bool sums = trains && s->batch > 1;
-                t->off_g = tp_take(&c, sums ? moved + t->rows : 0, &plan->gradients);
+                t->off_g = tp_take(&c, sums ? moved + (t->rows + 3u) / 4u : 0, &plan->gradients);
             }
         }
     }
-    uint64_t persist = c.at;
+    plan->persist = c.at * 4u;
     if (TP_MAPS && plan->external > 0) {
         // Where the outside parameters are this time: a pointer, aligned for any host.
-        tp_take(&c, 8u + c.at % 8u, &plan->scratch);
+        tp_take(&c, 2u + c.at % 2u, &plan->scratch);
     }
-    uint32_t off_arena = tp_take(&c, arena, &plan->activations);
+    uint32_t off_arena = tp_take(&c, arena / 4u, &plan->activations);
     for (uint32_t r = 0; r <= s->n_layers && table != NULL; r++) {
         if (r > 0) {
             tp_span_t *d = &spans[s->n_layers + r];
@@ -386,15 +456,14 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
             table[r - 1u].off_d = d->bytes > 0 ? off_arena + d->at : 0;
         }
     }
-    uint32_t off_scratch = tp_take(&c, index * 2u, &plan->scratch);
-    off_scratch = off_scratch != 0 ? off_scratch : (uint32_t)c.at;
+    uint32_t off_scratch = c.at * 4u;
+    tp_take(&c, (index + 1u) / 2u, &plan->scratch);
     tp_take(&c, scratch, &plan->scratch);
     if (c.overflow || outside.overflow) {
         return tp_fail(fault, TP_ERR_SIZE, "bytes of the model", -1, 2147483648.0f, 0.0f,
             2147483647.0f);
     }
-    plan->total = (uint32_t)c.at;
-    plan->persist = (uint32_t)persist;
+    plan->total = c.at * 4u;
     if (m != NULL) {
         m->index = (uint16_t)index;
         m->off_input = off_arena + spans[0].at;
