@@ -26,7 +26,7 @@ class Type:
     bits: int  # A: bits of a map's values, without the sign
     limit: int  # weights are -limit .. limit - 1
     drawn: int  # the largest weight at the start is at most this
-    grows: int  # weights as large as this are halved
+    grows: int  # where more than 1 in 64 weights are as large as this, all are halved
     product_shift: int  # of the products of dx
 
     @property
@@ -350,7 +350,8 @@ class IntegerNetwork(Network):
             if not layer.trained_rows:
                 continue
             w, record = layer.w.values, layer.range
-            if largest(w) < t.grows or record.e_w >= E_W_MAX:
+            large = np.count_nonzero(np.abs(w) >= t.grows)
+            if large * 64 <= w.size or record.e_w >= E_W_MAX:
                 continue
             draws = np.array([self.rng.next() for _ in range(-(-w.size // 32))])
             j = np.arange(w.size)

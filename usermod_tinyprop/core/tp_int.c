@@ -225,17 +225,18 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
     return tp_scaled((float)((int32_t *)tp_layer_bias(m, l))[i], TP_INT_BIAS);
 }
 
-// Weights that have come close to the end of their range: halved, one exponent up.
+// Where more than one weight in 64 has come close to the end of the range, all are halved, one
+// exponent up. A few that are clipped cost less than one bit of all others.
 static void tp_grow_weights(tp_model_t *m) {
     int32_t most = tp_is_i16(m) ? 28672 : 112;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
         void *w = tp_layer_weights(m, l);
-        size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0, i = 0;
-        while (i < n && tp_clip(tp_load(m, w, i), most - 1) == tp_load(m, w, i)) {
-            i++;
+        size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0, i = 0, large = 0;
+        for (; i < n; i++) {
+            large += tp_clip(tp_load(m, w, i), most - 1) != tp_load(m, w, i);
         }
-        if (i == n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
+        if (large * 64u <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
         uint32_t draw = 0;
