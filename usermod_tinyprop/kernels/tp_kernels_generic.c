@@ -28,12 +28,6 @@
 
 #define TP_LANES(s) (((s)[0] + (s)[2]) + ((s)[1] + (s)[3]))
 
-static uint32_t tp_bits(float v) {
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof(bits));
-    return bits;
-}
-
 TP_INLINE size_t tp_next(const float *x, size_t from, size_t n) {
     while (from < n && tp_k_is_zero(x[from])) {
         from++;
@@ -42,6 +36,12 @@ TP_INLINE size_t tp_next(const float *x, size_t from, size_t n) {
 }
 
 #if !TP_KERNELS_VFP
+
+static uint32_t tp_bits(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    return bits;
+}
 
 size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
     // Most of what a policy leaves behind is zeros: four at a time.

@@ -139,9 +139,9 @@ size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
         // p stops behind the first four that are not all 0, where n is not 0.
         __asm volatile(
             "1:\n"
-            "ldmia %[p]!, {r4-r7}\n"
+            "ldmia %[p]!, {r4-r6, r8}\n"
             "orr r4, r4, r5\n"
-            "orr r6, r6, r7\n"
+            "orr r6, r6, r8\n"
             "orr r4, r4, r6\n"
             "lsls r4, r4, #1\n"
             "bne 2f\n"
@@ -149,7 +149,7 @@ size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
             "2:\n"
             : [p] "+r"(p), [n] "+r"(blocks)
             :
-            : "r4", "r5", "r6", "r7", "cc", "memory");
+            : "r4", "r5", "r6", "r8", "cc", "memory");
     }
     from = (size_t)(p - x) - (blocks != 0 ? 4u : 0u);
     while (from < n && tp_k_is_zero(x[from])) {
@@ -164,15 +164,15 @@ uint32_t tp_k_count_f32(const float *x, size_t n) {
         // No borrow from 0 - (bits << 1): a zero.
         __asm volatile(
             "1:\n"
-            "ldmia %[x]!, {r4-r7}\n"
+            "ldmia %[x]!, {r4-r6, r8}\n"
             ZERO(4)
             ZERO(5)
             ZERO(6)
-            ZERO(7)
+            ZERO(8)
             LOOP
             : [x] "+r"(x), [n] "+r"(blocks), [zeros] "+r"(zeros)
             : [none] "r"(0)
-            : "r4", "r5", "r6", "r7", "cc", "memory");
+            : "r4", "r5", "r6", "r8", "cc", "memory");
     }
     for (size_t i = 0; i < (n & 3u); i++) {
         zeros += tp_k_is_zero(x[i]);
