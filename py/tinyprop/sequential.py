@@ -154,33 +154,20 @@ class Sequential:
         if _block is not None:
             self._m = _tinyprop.Model(_block, None, external)
             self.layers, self._places = _layers.restored_layers(self._m)
-            self._bind()
-            return
-        self.layers, spec, self._places, _ = describe(
-            layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
-        )
-        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
-        self._bind()
-        for r, at in enumerate(self._places):
-            if hasattr(self.layers[at], "_start") and not self.layers[at].external:
-                self.layers[at]._start(self._m.weights(r), self._m.weights(r, 1))
-
-    def _bind(self):
+        else:
+            self.layers, spec, self._places, _ = describe(
+                layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
+            )
+            self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
+            for r, at in enumerate(self._places):
+                if hasattr(self.layers[at], "_start") and not self.layers[at].external:
+                    self.layers[at]._start(self._m.weights(r), self._m.weights(r, 1))
         # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
         # the buffer protocol (or a short list); y: see above. Takes no memory: where the heap is
         # locked or full the loss comes in a float that the next call overwrites.
         self.train_step = self._m.train_step
         # classify(x) -> index of the largest output.
         self.classify = self._m.classify
-
-    def _spec(self):
-        m = self._m
-        _, _, _, loss, batch, seed, _, _, _, h, w, c, keep, zero_skip = m.info()
-        scale = m.scale()
-        pair = (None, None) if scale is None else (scale[0], scale[1])
-        rows = _layers.model_rows(m, self.layers, self._places)
-        spec = ((h, w, c), loss, batch, seed) + pair
-        return spec + (m.optimizer(), m.policy(), rows, keep, zero_skip)
 
     # --- Settings ---
 
@@ -322,7 +309,7 @@ class Sequential:
         settings that Sequential will be given. ValueError: not possible.
         """
         if budget is None:
-            return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+            return dict(zip(_PLAN, _tinyprop.plan(self._m)))
         if isinstance(self, Sequential):
             raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
         return _layers.part("budget").choose(self, budget, contributions, settings)
@@ -342,7 +329,7 @@ class Sequential:
                 name = "softmax" if last else _layers._ACTIVATIONS[spec[1]]
                 n = ""
                 if spec[0] <= _DEPTHWISE:
-                    n = self._parameters(r)
+                    n = (spec[23] + 1) * spec[17]
                     total += n
                     if spec[3] != 2:
                         name += (", frozen", ", bias only")[spec[3]]
@@ -363,11 +350,6 @@ class Sequential:
         print("loss        %s, batch_size %d, seed %d" % (self.loss, self.batch_size, self.seed))
         print("optimizer   %r" % (self.optimizer,))
         print("policy      %r" % (self.policy,))
-
-    def _parameters(self, r):
-        """Number of weights and biases of row r; also where they are not at hand."""
-        y = self._m.layer(r)
-        return (y[23] + 1) * y[17]
 
     def stats(self):
         """Counters since the model was made or reset_stats(): a dict that prints as a table.

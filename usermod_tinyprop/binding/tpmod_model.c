@@ -177,28 +177,6 @@ static TPMOD_NORETURN void tpmod_raise_spec_fault(int err, const tp_fault_t *fau
     tpmod_raise_fault(err, fault, label);
 }
 
-// plan(spec) -> bytes (total, persist, header, parameters, optimizer, gradients, activations,
-// scratch, external)
-static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
-    tp_layer_spec_t layers[TP_MAX_LAYERS];
-    tp_spec_t spec;
-    tp_plan_t plan;
-    tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
-    tpmod_parse_spec(spec_in, &spec, layers);
-    int err = tp_plan(&spec, &plan, &fault);
-    if (err < 0) {
-        tpmod_raise_spec_fault(err, &fault, spec_in);
-    }
-    // The struct has nothing but these, in this order.
-    const uint32_t *figures = (const uint32_t *)&plan;
-    mp_obj_t items[sizeof(plan) / sizeof(*figures)];
-    for (size_t i = 0; i < MP_ARRAY_SIZE(items); i++) {
-        items[i] = mp_obj_new_int_from_uint(figures[i]);
-    }
-    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
-}
-MP_DEFINE_CONST_FUN_OBJ_1(tpmod_plan_obj, tpmod_plan);
-
 static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
     mp_buffer_info_t b;
     mp_get_buffer_raise(self->block, &b, MP_BUFFER_RW);
@@ -260,6 +238,32 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in) {
     }
     return tpmod_model_of(MP_OBJ_TO_PTR(self_in));
 }
+
+// plan(spec) or plan(model) -> bytes (total, persist, header, parameters, optimizer, gradients,
+// activations, scratch, external)
+static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
+    tp_layer_spec_t layers[TP_MAX_LAYERS];
+    tp_spec_t spec;
+    tp_plan_t plan;
+    tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
+    if (TPMOD_IS(spec_in, tpmod_model_type)) {
+        tpmod_check(tp_model_plan(tpmod_model_get(spec_in), &plan), &fault);
+    } else {
+        tpmod_parse_spec(spec_in, &spec, layers);
+        int err = tp_plan(&spec, &plan, &fault);
+        if (err < 0) {
+            tpmod_raise_spec_fault(err, &fault, spec_in);
+        }
+    }
+    // The struct has nothing but these, in this order.
+    const uint32_t *figures = (const uint32_t *)&plan;
+    mp_obj_t items[sizeof(plan) / sizeof(*figures)];
+    for (size_t i = 0; i < MP_ARRAY_SIZE(items); i++) {
+        items[i] = mp_obj_new_int_from_uint(figures[i]);
+    }
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
+}
+MP_DEFINE_CONST_FUN_OBJ_1(tpmod_plan_obj, tpmod_plan);
 
 // --- One sample ---
 

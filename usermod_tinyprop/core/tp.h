@@ -283,6 +283,9 @@ extern const tp_field_t tp_layer_spec_fields[TP_LAYER_SPEC_FIELDS];
 // Check a specification and compute the bytes it needs. fault may be NULL.
 int tp_plan(const tp_spec_t *spec, tp_plan_t *plan, tp_fault_t *fault);
 
+// The same of a model that there is.
+int tp_model_plan(tp_model_t *m, tp_plan_t *plan);
+
 // Lay out a model in block (aligned to TP_BLOCK_ALIGN, at least plan.total bytes) and draw its
 // weights from the seed. Biases start at 0.
 int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *fault);
