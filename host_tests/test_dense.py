@@ -20,9 +20,8 @@ import build_unix  # noqa: E402
 import features  # noqa: E402
 
 ON_TARGET = core_api.HERE / "on_target"
-# The others make layers of maps.
-SCRIPTS = ("checkpoints", "dataset_files", "fit_loops", "heap_locked", "kernels_alone")
-SCRIPTS += ("model_api", "quick_start", "tensor_views")
+# The others make layers of maps or call single kernels.
+SCRIPTS = ("checkpoints", "dataset_files", "fit_loops", "model_api", "quick_start", "tensor_views")
 FEATURE = -8
 CHAIN = Spec(6, (Layer(5, "relu"), Layer(3)))
 

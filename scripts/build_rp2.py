@@ -165,6 +165,8 @@ def build_rp2(board, wanted=features.ALL):
             f"-DMICROPY_MANIFEST_PORT_FROZEN={frozen}",
             *OPTIMISATION,
             *(f"-D{v}" for v in wanted.variables()),
+            # Who leaves parts out wants a small image: 400 bytes for some speed.
+            *(["-DTINYPROP_KERNELS_OPT=-Os"] if wanted.left_out else []),
         ]
         cmake_build(micropython, board, ours, options)
         folder = install(ours, BUILD / "firmware" / name, FAMILY[BOARDS[board][0]])

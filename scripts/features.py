@@ -1,7 +1,7 @@
 """Which parts of tinyprop a build has: FEATURES=all (the default), dense, or a list with commas.
 
-Dense float32 networks are in every build. What else there is stands in PARTS; `all` means all of
-it, so that FEATURES=dense,maps is the same as FEATURES=all as long as there is nothing more.
+Dense float32 networks are in every build. What else there is stands in PARTS: layers of maps, with
+branches and byte budgets, and the functions of _tinyprop for single kernels. `all` has all of it.
 """
 
 import os
@@ -12,6 +12,7 @@ from common import BUILD, ROOT, fail
 PARTS = {
     "maps": ("TINYPROP_MAPS", ("budget.py", "maps.py")),
     "integers": ("TINYPROP_INTEGER", ()),
+    "kernels": ("TINYPROP_SINGLE", ()),
 }
 MANIFESTS = ROOT / "ports" / "package" / "manifest.py"
 HELP = f"what the build has, with commas: all, or dense and any of {', '.join(PARTS)}"

@@ -43,12 +43,13 @@ set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
 set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
 # 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
 set(TINYPROP_FUSED 0 CACHE STRING "Fused multiply-adds in tinyprop's kernels")
-# 0 leaves out what only networks of maps need (core/tp_config.h).
+# 0 leaves out what only networks of maps need (core/tp_config.h), and the functions for single
+# kernels (binding/tpmod.h). For the whole folder, so that MicroPython's search for names sees it.
 set(TINYPROP_MAPS 1 CACHE STRING "tinyprop with layers of maps")
-target_compile_definitions(usermod_tinyprop INTERFACE TP_MAPS=${TINYPROP_MAPS})
-# 0 leaves out models of integers.
+set(TINYPROP_SINGLE 1 CACHE STRING "tinyprop with functions for single kernels")
 set(TINYPROP_INTEGER 1 CACHE STRING "tinyprop with models of integers")
-target_compile_definitions(usermod_tinyprop INTERFACE TP_INTEGER=${TINYPROP_INTEGER})
+add_compile_definitions(TP_MAPS=${TINYPROP_MAPS} TPMOD_SINGLE=${TINYPROP_SINGLE}
+    TP_INTEGER=${TINYPROP_INTEGER})
 set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")

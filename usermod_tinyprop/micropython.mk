@@ -41,12 +41,14 @@ TINYPROP_KERNELS_OPT ?= -O3
 TINYPROP_NUMERICS := -ffp-contract=off -fno-fast-math -fno-math-errno
 # 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
 TINYPROP_FUSED ?= 0
-# 0 leaves out what only networks of maps need (core/tp_config.h).
+# 0 leaves out what only networks of maps need (core/tp_config.h), and the functions for single
+# kernels (binding/tpmod.h).
 TINYPROP_MAPS ?= 1
-CFLAGS_USERMOD += -DTP_MAPS=$(TINYPROP_MAPS)
+TINYPROP_SINGLE ?= 1
 # 0 leaves out models of integers.
 TINYPROP_INTEGER ?= 1
-CFLAGS_USERMOD += -DTP_INTEGER=$(TINYPROP_INTEGER)
+CFLAGS_USERMOD += -DTP_MAPS=$(TINYPROP_MAPS) -DTPMOD_SINGLE=$(TINYPROP_SINGLE) \
+	-DTP_INTEGER=$(TINYPROP_INTEGER)
 TINYPROP_BUILD := $(BUILD)/$(patsubst $(USER_C_MODULES)/%,%,$(TINYPROP_DIR))
 $(TINYPROP_BUILD)/core/%.o: CFLAGS += $(TINYPROP_CORE_OPT) $(TINYPROP_NUMERICS)
 $(TINYPROP_BUILD)/kernels/%.o: CFLAGS += $(TINYPROP_KERNELS_OPT) $(TINYPROP_NUMERICS) \

@@ -312,7 +312,7 @@ class Run:
             "effort_total": (forward + backward) / (seen * (f + b)),
             "ms": self._ms,
         }
-        text = ""
+        text = why = ""
         if self._n_validation:
             loss, n, correct = self._sums
             info["val_loss"] = loss / n
@@ -336,12 +336,10 @@ class Run:
             else:
                 self._worse += 1
                 if self._worse >= self.patience:
-                    self._stop("patience")
+                    why = "patience"
         if self.callback is not None and self.callback(info) in (True, "stop"):
-            self._stop("callback")
-
-    def _stop(self, why):
-        if not self.done:
+            why = why or "callback"
+        if why and not self.done:
             self.done = True
             self.stopped = why
 

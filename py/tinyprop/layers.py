@@ -195,6 +195,7 @@ def compile_layers(layers, softmax_last):
     # Map r of the core and its shape for every position; activation and slope of every row.
     maps, shapes = [0], [layers[0].shape]
     rows, places, acts = [], [], []
+    plain = True
     for i, layer in enumerate(layers[1:], 1):
         name = _name(i, layer) + ": "
         source, shape = maps[-1], shapes[-1]
@@ -207,6 +208,7 @@ def compile_layers(layers, softmax_last):
                 at = layer._second(layers, i, name, shape, shapes)
                 other = maps[at] or _FROM_INPUT
             shape = layer._out(shape, name)
+            plain = plain and layer._kind == _DENSE
             rows.append((layer, source or _FROM_INPUT, other))
             acts.append([layer.activation, layer.slope])
             places.append(i)
@@ -240,34 +242,25 @@ def compile_layers(layers, softmax_last):
                 "%s: activation %r, the last layer with loss softmax_cross_entropy takes linear"
                 " or softmax" % (label, activation)
             )
-        core.append(_row(label, layer, activation, slope, source, other))
+        trainable, first = layer.trainable, 0
+        if not isinstance(trainable, bool) and isinstance(trainable, int):
+            trainable, first = True, trainable
+            if first < 1:
+                raise ValueError("%s: trainable %r, allowed 1 and more" % (label, first))
+        row = (
+            label,
+            layer._kind,
+            0 if activation == "softmax" else _ACTIVATIONS.index(activation),
+            _INITS.index(layer.init),
+            _TRAINABLE.index(trainable),
+            layer.units,
+            slope,
+        )
+        row += layer._window + (_SELECTS.index(layer.select), source, other, first)
+        core.append(row + (layer.external, layer.recompute))
     shape = layers[0].shape
-    plain = all(y._kind == _DENSE for y, _, _ in rows)
     shape = (1, 1, _size(shape)) if plain else part("maps")._map_shape(shape)
     return layers, shape, tuple(core), places, [shapes[at] for at in places]
-
-
-def _row(label, layer, activation, slope, source, other):
-    trainable, first = layer.trainable, 0
-    if not isinstance(trainable, bool) and isinstance(trainable, int):
-        trainable, first = True, trainable
-        if first < 1:
-            raise ValueError("%s: trainable %r, allowed 1 and more" % (label, first))
-    row = (
-        label,
-        layer._kind,
-        0 if activation == "softmax" else _ACTIVATIONS.index(activation),
-        _INITS.index(layer.init),
-        _TRAINABLE.index(trainable),
-        layer.units,
-        slope,
-    )
-    select = _SELECTS.index(layer.select)
-    return row + layer._window + (select, source, other, first, layer.external, layer.recompute)
-
-
-def _units(model, y):
-    return y[17] if y[0] == _DENSE else part("maps")._units(model, y)
 
 
 def restored_layers(model):
@@ -295,9 +288,9 @@ def restored_layers(model):
                 layers.append(Flatten(after))
                 after = None
             layer = object.__new__(Dense)
+            layer.units = y[17]
         else:
-            layer = part("maps")._restored(y, maps)
-        layer.units = _units(model, y)
+            layer = part("maps")._restored(model, y, maps)
         layer.activation = _ACTIVATIONS[y[1]]
         layer.init = _INITS[y[2]]
         layer.trainable = y[13] if y[3] == 2 and y[13] < y[17] else _TRAINABLE[y[3]]
@@ -309,14 +302,3 @@ def restored_layers(model):
         maps.append(layer)
         layers.append(layer)
     return layers, places
-
-
-def model_rows(model, layers, places):
-    """The rows of the specification that a _tinyprop.Model was made from."""
-    rows = []
-    for r in range(model.info()[0]):
-        y = model.layer(r)
-        row = (_name(places[r], layers[places[r]]),) + y[:4] + (_units(model, y),) + y[4:11]
-        other = (y[12] or _FROM_INPUT) if y[0] == _ADD else 0
-        rows.append(row + (y[11] or _FROM_INPUT, other, y[13], y[14] >> 5 & 1, y[24] > 0))
-    return tuple(rows)

@@ -253,7 +253,7 @@ _KINDS = (Conv2D, DepthwiseConv2D, MaxPooling2D, AveragePooling2D, Add, Dropout)
 _WHOLE = {4: GlobalMaxPooling2D, 5: GlobalAveragePooling2D}
 
 
-def _restored(y, maps):
+def _restored(model, y, maps):
     """The layer of a row of a model; what all layers have is set by restored_layers."""
     cls = _KINDS[y[0] - 2]
     if not y[5]:
@@ -264,11 +264,8 @@ def _restored(y, maps):
     layer.padding = _PADDINGS[y[9]]
     layer.select = _SELECTS[y[10]]
     layer.other = maps[y[12]]
+    if y[0] == 2:
+        layer.units = y[17]
+    elif y[0] == 3:  # filters per channel
+        layer.units = y[17] // (model.layer(y[11] - 1)[17] if y[11] else model.info()[11])
     return layer
-
-
-def _units(model, y):
-    """Units of a row: of depthwise ones, filters per channel."""
-    if y[0] == 3:
-        return y[17] // (model.layer(y[11] - 1)[17] if y[11] else model.info()[11])
-    return y[17] if y[0] < 3 else 1

@@ -157,35 +157,22 @@ class Sequential:
         if _block is not None:
             self._m = _tinyprop.Model(_block, None, external)
             self.layers, self._places = _layers.restored_layers(self._m)
-            self._bind()
-            return
-        self.layers, spec, self._places, _ = describe(
-            layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
-        )
-        self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
-        self._bind()
-        for at in self._places:
-            if hasattr(self.layers[at], "_start") and not self.layers[at].external:
-                start = self.get_weights(at)
-                self.layers[at]._start(*start)
-                self.set_weights(at, *start)
-
-    def _bind(self):
+        else:
+            self.layers, spec, self._places, _ = describe(
+                layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
+            )
+            self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
+            for at in self._places:
+                if hasattr(self.layers[at], "_start") and not self.layers[at].external:
+                    start = self.get_weights(at)
+                    self.layers[at]._start(*start)
+                    self.set_weights(at, *start)
         # train_step(x, y) -> loss before the update. x: f32, i32, i16, i8 or u8 in anything with
         # the buffer protocol (or a short list); y: see above. Takes no memory: where the heap is
         # locked or full the loss comes in a float that the next call overwrites.
         self.train_step = self._m.train_step
         # classify(x) -> index of the largest output.
         self.classify = self._m.classify
-
-    def _spec(self):
-        m = self._m
-        _, _, _, loss, batch, seed, _, _, _, h, w, c, keep, zero_skip, letter = m.info()
-        scale = m.scale()
-        pair = (None, None) if scale is None else (scale[0], scale[1])
-        rows = _layers.model_rows(m, self.layers, self._places)
-        spec = ((h, w, c), loss, batch, seed) + pair
-        return spec + (m.optimizer(), m.policy(), rows, keep, zero_skip, letter)
 
     # --- Settings ---
 
@@ -327,7 +314,7 @@ class Sequential:
 
     def astype(self, dtype):
         """A model of another dtype with the same layers, settings and weights, rounded."""
-        spec = self._spec()[:-1] + (ord(_LETTERS[_layers._choice("dtype", dtype, _DTYPES)]),)
+        spec = (self._m, ord(_LETTERS[_layers._choice("dtype", dtype, _DTYPES)]))
         m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, self._m.external)
         other = Sequential(None, external=self._m.external, _block=m.block)
         for r, i in enumerate(self._places):
@@ -354,7 +341,7 @@ class Sequential:
         settings that Sequential will be given. ValueError: not possible.
         """
         if budget is None:
-            return dict(zip(_PLAN, _tinyprop.plan(self._spec())))
+            return dict(zip(_PLAN, _tinyprop.plan(self._m)))
         if isinstance(self, Sequential):
             raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
         return _layers.part("budget").choose(self, budget, contributions, settings)
@@ -363,6 +350,7 @@ class Sequential:
         """Print layers, shapes, parameters and bytes."""
         rows = [["layer", "", "output", "activation", "parameters", "bytes"]]
         shape = self.layers[0].shape
+        size = (4, 2, 1)[_DTYPES.index(self.dtype)]
         total = 0
         for i, y in enumerate(self.layers):
             cells = ["", "", ""]
@@ -375,13 +363,13 @@ class Sequential:
                 n = ""
                 cells = [name, n, ""]
                 if spec[0] <= _DEPTHWISE:
-                    n = self._parameters(r)
+                    n = (spec[23] + 1) * spec[17]
                     total += n
                     if spec[3] != 2:
                         name += (", frozen", ", bias only")[spec[3]]
                     elif spec[13] < spec[17]:
                         name += ", %d train" % spec[13]
-                    cells = [name, n, (n - spec[17]) * self._value_bytes() + 4 * spec[17]]
+                    cells = [name, n, (n - spec[17]) * size + 4 * spec[17]]
             elif isinstance(y, _layers.Flatten):
                 shape = (_layers._size(shape),)
             rows.append([i, type(y).__name__, shape] + cells)
@@ -396,14 +384,6 @@ class Sequential:
         print("loss        %s, batch_size %d, seed %d" % (self.loss, self.batch_size, self.seed))
         print("optimizer   %r" % (self.optimizer,))
         print("policy      %r" % (self.policy,))
-
-    def _value_bytes(self):
-        return (4, 2, 1)[_DTYPES.index(self.dtype)]
-
-    def _parameters(self, r):
-        """Number of weights and biases of row r; also where they are not at hand."""
-        y = self._m.layer(r)
-        return (y[23] + 1) * y[17]
 
     def stats(self):
         """Counters since the model was made or reset_stats(): a dict that prints as a table.

@@ -211,7 +211,7 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, const char *label) {
             text = "$w has a dtype that is not allowed here";
             break;
         case TP_ERR_BLOCK:
-            text = tpmod_starts(f->what, "bytes of the ext")
+            text = TP_MAPS && tpmod_starts(f->what, "bytes of the ext")
                 ? "the external parameters have $g bytes, the model needs $l"
                 : f->lo > 0.0f ? "the block has $g bytes, the model needs $l"
                                : "the block must start at a multiple of $a bytes";

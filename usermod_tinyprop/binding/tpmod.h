@@ -20,6 +20,11 @@
 
 #include "../core/tp.h"
 
+// 0 leaves out the functions for single kernels, which the package tinyprop does not use.
+#ifndef TPMOD_SINGLE
+#define TPMOD_SINGLE 1
+#endif
+
 #define TPMOD_NORETURN __attribute__((noreturn))
 
 // The unix port raises KeyboardInterrupt out of its signal handler, which jumps out of whatever
@@ -156,6 +161,10 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(var, MP_QSTR_crc32, tpmod_crc32_obj) \
     X(fixed, MP_QSTR_permute, tpmod_permute_obj) \
     X(var, MP_QSTR_backoff_note, tpmod_backoff_note_obj) \
+    TPMOD_SINGLE_FUNCTIONS(X)
+
+#if TPMOD_SINGLE
+#define TPMOD_SINGLE_FUNCTIONS(X) \
     X(fixed, MP_QSTR_exp, tpmod_exp_obj) \
     X(fixed, MP_QSTR_log, tpmod_log_obj) \
     X(fixed, MP_QSTR_sqrt, tpmod_sqrt_obj) \
@@ -168,6 +177,9 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_topk, tpmod_topk_obj) \
     X(var, MP_QSTR_dense_forward, tpmod_dense_forward_obj) \
     X(var, MP_QSTR_sparse_dense_backward, tpmod_sparse_dense_backward_obj)
+#else
+#define TPMOD_SINGLE_FUNCTIONS(X)
+#endif
 
 #define TPMOD_TENSOR_METHODS(X) \
     X(fixed, MP_QSTR_fill, tpmod_tensor_fill_obj) \

@@ -45,6 +45,8 @@ static mp_obj_t tpmod_backoff_note(size_t n_args, const mp_obj_t *args) {
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_backoff_note_obj, 4, 4, tpmod_backoff_note);
 
+#if TPMOD_SINGLE
+
 // --- Elementary functions, the same bits on every core ---
 
 static mp_obj_t tpmod_exp(mp_obj_t x) {
@@ -191,3 +193,5 @@ static mp_obj_t tpmod_sparse_dense_backward(size_t n_args, const mp_obj_t *args)
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_sparse_dense_backward_obj, 6, 6,
     tpmod_sparse_dense_backward);
+
+#endif

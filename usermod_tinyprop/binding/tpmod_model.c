@@ -119,7 +119,8 @@ static void tpmod_read_policy(tp_policy_t *policy, mp_obj_t o) {
 // --- Parsing a specification ---
 // spec = ((h, w, c), loss, batch, seed, scale, offset, optimizer, policy, layers, keep,
 // zero_skip, dtype): dtype is the letter of enum tp_dtype as a number, scale and offset are float32
-// buffers or None, the rest the numbers of tp.h in the order of its tables. A layer starts with a text that names it in errors.
+// buffers or None, the rest the numbers of tp.h in the order of its tables. A layer starts with a
+// text that names it in errors. Or: a model whose specification is meant, or (model, dtype).
 
 enum { TPMOD_SPEC_ITEMS = 12, TPMOD_LAYER_ITEMS = 1 + TP_LAYER_SPEC_FIELDS };
 
@@ -132,7 +133,19 @@ static uint32_t tpmod_seed(mp_obj_t o) {
 
 // layers need room for TP_MAX_LAYERS. The pointers in spec are good until the next allocation.
 static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layers) {
-    mp_obj_t *v = tpmod_items(o, TPMOD_SPEC_ITEMS, "spec");
+    mp_obj_t *v = &o;
+    bool other = false;
+    if (!TPMOD_IS(o, tpmod_model_type)) {
+        size_t items = 0;
+        mp_obj_get_array(o, &items, &v);
+        other = items == 2;
+        v = other ? v : tpmod_items(o, TPMOD_SPEC_ITEMS, "spec");
+    }
+    if (other || v == &o) {
+        tp_model_spec(tpmod_model_get(v[0]), spec, layers);
+        spec->dtype = other ? (uint8_t)mp_obj_get_int(v[1]) : spec->dtype;
+        return;
+    }
     memset(spec, 0, sizeof(*spec));
     const mp_obj_t *shape = tpmod_items(v[0], 3, "shape of the input");
     tpmod_read_fields(spec, tp_spec_fields, 3, shape, NULL);
@@ -169,36 +182,19 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
 // A fault of planning, with the name that the user's layer goes by.
 static TPMOD_NORETURN void tpmod_raise_spec_fault(int err, const tp_fault_t *fault, mp_obj_t o) {
     const char *label = NULL;
-    if (fault->layer >= 0) {
+    size_t items = 0;
+    mp_obj_t *v = NULL;
+    if (!TPMOD_IS(o, tpmod_model_type)) {
+        mp_obj_get_array(o, &items, &v);
+    }
+    if (fault->layer >= 0 && items == TPMOD_SPEC_ITEMS) {
         size_t n = 0;
         mp_obj_t *rows = NULL;
-        mp_obj_get_array(tpmod_items(o, TPMOD_SPEC_ITEMS, "spec")[8], &n, &rows);
+        mp_obj_get_array(v[8], &n, &rows);
         label = mp_obj_str_get_str(tpmod_items(rows[fault->layer], TPMOD_LAYER_ITEMS, "")[0]);
     }
     tpmod_raise_fault(err, fault, label);
 }
-
-// plan(spec) -> bytes (total, persist, header, parameters, optimizer, gradients, activations,
-// scratch, external)
-static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
-    tp_layer_spec_t layers[TP_MAX_LAYERS];
-    tp_spec_t spec;
-    tp_plan_t plan;
-    tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
-    tpmod_parse_spec(spec_in, &spec, layers);
-    int err = tp_plan(&spec, &plan, &fault);
-    if (err < 0) {
-        tpmod_raise_spec_fault(err, &fault, spec_in);
-    }
-    // The struct has nothing but these, in this order.
-    const uint32_t *figures = (const uint32_t *)&plan;
-    mp_obj_t items[sizeof(plan) / sizeof(*figures)];
-    for (size_t i = 0; i < MP_ARRAY_SIZE(items); i++) {
-        items[i] = mp_obj_new_int_from_uint(figures[i]);
-    }
-    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
-}
-MP_DEFINE_CONST_FUN_OBJ_1(tpmod_plan_obj, tpmod_plan);
 
 static tp_model_t *tpmod_model_of(const tpmod_model_t *self) {
     mp_buffer_info_t b;
@@ -271,6 +267,28 @@ static mp_obj_t tpmod_apply(mp_obj_t self_in, void (*change)(tp_model_t *m)) {
     tpmod_release(&hold);
     return mp_const_none;
 }
+
+// plan(spec) -> bytes (total, persist, header, parameters, optimizer, gradients,
+// activations, scratch, external)
+static mp_obj_t tpmod_plan(mp_obj_t spec_in) {
+    tp_layer_spec_t layers[TP_MAX_LAYERS];
+    tp_spec_t spec;
+    tp_plan_t plan;
+    tp_fault_t fault = {"", -1, 0.0f, 0.0f, 0.0f};
+    tpmod_parse_spec(spec_in, &spec, layers);
+    int err = tp_plan(&spec, &plan, &fault);
+    if (err < 0) {
+        tpmod_raise_spec_fault(err, &fault, spec_in);
+    }
+    // The struct has nothing but these, in this order.
+    const uint32_t *figures = (const uint32_t *)&plan;
+    mp_obj_t items[sizeof(plan) / sizeof(*figures)];
+    for (size_t i = 0; i < MP_ARRAY_SIZE(items); i++) {
+        items[i] = mp_obj_new_int_from_uint(figures[i]);
+    }
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
+}
+MP_DEFINE_CONST_FUN_OBJ_1(tpmod_plan_obj, tpmod_plan);
 
 // --- One sample ---
 

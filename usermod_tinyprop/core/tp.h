@@ -296,6 +296,10 @@ extern const tp_field_t tp_layer_spec_fields[TP_LAYER_SPEC_FIELDS];
 // Check a specification and compute the bytes it needs. fault may be NULL.
 int tp_plan(const tp_spec_t *spec, tp_plan_t *plan, tp_fault_t *fault);
 
+// The specification that a model came from; layers: room for TP_MAX_LAYERS. Both point into the
+// block. False where its scale cannot lie there.
+bool tp_model_spec(tp_model_t *m, tp_spec_t *spec, tp_layer_spec_t *layers);
+
 // Lay out a model in block (aligned to TP_BLOCK_ALIGN, at least plan.total bytes) and draw its
 // weights from the seed. Biases start at 0.
 int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *fault);

@@ -53,34 +53,31 @@ static bool tp_all_finite(const float *x, size_t n) {
     return true;
 }
 
-// The wish that a row of the table came from.
-static tp_layer_spec_t tp_spec_of(const tp_model_t *m, uint32_t l) {
-    const tp_layer_t *t = (const tp_layer_t *)(m + 1) + l;
-    tp_layer_spec_t s;
-    memset(&s, 0, sizeof(s));
-    s.kind = t->kind;
-    s.activation = t->activation;
-    s.init = t->init;
-    s.trainable = t->trainable;
-    s.units = t->c;
-    if (TP_MAPS && t->kind == TP_LAYER_DEPTHWISE) {
-        // A damaged row may name a source that does not exist; the check of the plan sees it.
-        uint32_t channels = t->source <= l ? tp_map_shape(m, t->source).c : 0;
-        s.units = channels != 0 ? t->c / channels : 0;
+bool tp_model_spec(tp_model_t *m, tp_spec_t *spec, tp_layer_spec_t *layers) {
+    memset(layers, 0, m->n_layers * sizeof(*layers));
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        const tp_layer_t *t = &tp_table(m)[l];
+        tp_layer_spec_t *s = &layers[l];
+        // Fields that follow each other in the same order in both.
+        memcpy(&s->kind, &t->kind, 4); // kind, activation, init, trainable
+        memcpy(&s->kernel_h, &t->kernel_h, 6); // to select
+        s->units = t->c;
+        if (TP_MAPS && t->kind == TP_LAYER_DEPTHWISE) {
+            // A damaged row may name a source that does not exist; the check of the plan sees it.
+            uint32_t channels = t->source <= l ? tp_map_shape(m, t->source).c : 0;
+            s->units = channels != 0 ? t->c / channels : 0;
+        }
+        s->slope = t->slope;
+        s->source = t->source != 0 ? t->source : TP_FROM_INPUT;
+        s->other = t->other != 0 ? t->other : TP_FROM_INPUT;
+        s->rows = t->rows;
+        s->external = t->flags / TP_ROW_EXTERNAL % 2u;
+        s->recompute = t->again != 0;
     }
-    s.slope = t->slope;
-    s.kernel_h = t->kernel_h;
-    s.kernel_w = t->kernel_w;
-    s.stride_h = t->stride_h;
-    s.stride_w = t->stride_w;
-    s.same = t->same;
-    s.select = t->select;
-    s.source = t->source != 0 ? t->source : TP_FROM_INPUT;
-    s.other = t->other != 0 ? t->other : TP_FROM_INPUT;
-    s.rows = t->rows;
-    s.external = t->flags / TP_ROW_EXTERNAL % 2u;
-    s.recompute = t->again != 0;
-    return s;
+    const float *scale = tp_scale(m);
+    *spec = (tp_spec_t){m->h, m->w, m->c, m->n_layers, layers, m->loss, m->keep, m->zero_skip,
+        m->batch, m->seed, m->n_scale, scale, scale + m->n_scale, m->opt, m->policy, m->dtype};
+    return (uint64_t)tp_scale_offset(m) + m->n_scale * 8u <= m->block_bytes;
 }
 
 int tp_model_check(void *block, size_t bytes) {
@@ -94,27 +91,17 @@ int tp_model_check(void *block, size_t bytes) {
     tp_layer_spec_t layers[TP_MAX_LAYERS];
     tp_layer_t *table = tp_table(m);
     for (uint32_t l = 0; l < m->n_layers; l++) {
-        const tp_layer_t *t = &table[l];
-        layers[l] = tp_spec_of(m, l);
-        if (!(t->ymax >= 0.0f) || !tp_isfinite(t->ymax)) {
+        if (!tp_within(table[l].ymax, 0.0f, TP_HUGE)) {
             return TP_ERR_FORMAT;
         }
     }
-    tp_spec_t spec = {m->h, m->w, m->c, m->n_layers, layers, m->loss, m->keep, m->zero_skip,
-        m->batch, m->seed, 0, NULL, NULL, m->opt, m->policy, m->dtype};
+    tp_spec_t spec;
     tp_plan_t plan;
-    // The scale vectors lie inside the block: first check that they can.
-    uint32_t fixed = tp_scale_offset(m);
-    if ((uint64_t)fixed + m->n_scale * 8u > m->block_bytes) {
-        return TP_ERR_FORMAT;
-    }
-    spec.n_scale = m->n_scale;
-    spec.scale = tp_scale(m);
-    spec.offset = spec.scale + m->n_scale;
-    int err = tp_plan(&spec, &plan, NULL);
+    int err = tp_model_spec(m, &spec, layers) ? tp_plan(&spec, &plan, NULL) : TP_ERR_FORMAT;
     if (err != TP_OK) {
         return err == TP_ERR_FEATURE ? err : TP_ERR_FORMAT;
     }
+    uint32_t fixed = tp_scale_offset(m);
     // Lay out in place and look whether that changed anything: a second table would take 3 kB of
     // a small stack.
     uint32_t before = tp_crc32(0, m, fixed);

@@ -21,6 +21,9 @@ bool tp_within(float x, float lo, float hi) {
 #define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 #define TP_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
+// Where there are no maps, another value than 0 is refused before its name is needed.
+#define TP_MAP_INT(type, member, kind, lo, hi, what) \
+    TP_INT(type, member, kind, lo, hi, TP_MAPS ? what : "layers of maps")
 #define TP_FLOAT(type, member, range, what) TP_INT(type, member, TP_FIELD_F32, 0, range, what)
 
 const tp_field_t tp_opt_fields[TP_OPT_FIELDS] = {
@@ -72,17 +75,17 @@ const tp_field_t tp_layer_spec_fields[TP_LAYER_SPEC_FIELDS] = {
     TP_INT(tp_layer_spec_t, trainable, TP_FIELD_U8, 0, TP_TRAIN_ALL, "trainable"),
     TP_INT(tp_layer_spec_t, units, TP_FIELD_U32, 1, TP_MAX_UNITS, "units"),
     TP_FLOAT(tp_layer_spec_t, slope, TP_0_BELOW_1, "slope"),
-    TP_INT(tp_layer_spec_t, kernel_h, TP_FIELD_U8, 0, 255, "kernel height"),
-    TP_INT(tp_layer_spec_t, kernel_w, TP_FIELD_U8, 0, 255, "kernel width"),
-    TP_INT(tp_layer_spec_t, stride_h, TP_FIELD_U8, 0, 255, "stride"),
-    TP_INT(tp_layer_spec_t, stride_w, TP_FIELD_U8, 0, 255, "stride"),
-    TP_INT(tp_layer_spec_t, same, TP_FIELD_U8, 0, 1, "padding"),
-    TP_INT(tp_layer_spec_t, select, TP_FIELD_U8, 0, 1, "select"),
-    TP_INT(tp_layer_spec_t, source, TP_FIELD_U8, 0, 255, "source"),
-    TP_INT(tp_layer_spec_t, other, TP_FIELD_U8, 0, 255, "second source"),
+    TP_MAP_INT(tp_layer_spec_t, kernel_h, TP_FIELD_U8, 0, 255, "kernel height"),
+    TP_MAP_INT(tp_layer_spec_t, kernel_w, TP_FIELD_U8, 0, 255, "kernel width"),
+    TP_MAP_INT(tp_layer_spec_t, stride_h, TP_FIELD_U8, 0, 255, "stride"),
+    TP_MAP_INT(tp_layer_spec_t, stride_w, TP_FIELD_U8, 0, 255, "stride"),
+    TP_MAP_INT(tp_layer_spec_t, same, TP_FIELD_U8, 0, 1, "padding"),
+    TP_MAP_INT(tp_layer_spec_t, select, TP_FIELD_U8, 0, 1, "select"),
+    TP_MAP_INT(tp_layer_spec_t, source, TP_FIELD_U8, 0, 255, "source"),
+    TP_MAP_INT(tp_layer_spec_t, other, TP_FIELD_U8, 0, 255, "second source"),
     TP_INT(tp_layer_spec_t, rows, TP_FIELD_U16, 0, TP_MAX_UNITS, "filters to train"),
-    TP_INT(tp_layer_spec_t, external, TP_FIELD_U8, 0, 1, "external"),
-    TP_INT(tp_layer_spec_t, recompute, TP_FIELD_U8, 0, 1, "recompute"),
+    TP_MAP_INT(tp_layer_spec_t, external, TP_FIELD_U8, 0, 1, "external"),
+    TP_MAP_INT(tp_layer_spec_t, recompute, TP_FIELD_U8, 0, 1, "recompute"),
 };
 
 // The fields of a structure whose bit is set in `which`.
@@ -333,20 +336,12 @@ static uint32_t tp_area(uint32_t a, uint32_t b, uint32_t more) {
 static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes, tp_layer_t *t) {
     const tp_layer_spec_t *q = &s->layers[l];
     tp_shape_t out = shapes[l + 1u];
-    t->kind = q->kind;
-    t->activation = q->activation;
-    t->init = q->init;
-    t->trainable = q->trainable;
+    memcpy(&t->kind, &q->kind, 4); // to trainable, in the same order
     t->source = (uint8_t)tp_source_of(q, l);
     t->other = 0;
     if (TP_MAPS) {
         t->other = (uint8_t)(q->kind == TP_LAYER_ADD ? tp_resolve(q->other, l) : 0);
-        t->kernel_h = q->kernel_h;
-        t->kernel_w = q->kernel_w;
-        t->stride_h = q->stride_h;
-        t->stride_w = q->stride_w;
-        t->same = q->same;
-        t->select = q->select;
+        memcpy(&t->kernel_h, &q->kernel_h, 6); // to select
     }
     t->rows = q->trainable != TP_TRAIN_ALL ? 0 : q->rows != 0 ? q->rows : out.c;
     t->h = out.h;
