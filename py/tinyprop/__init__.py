@@ -20,12 +20,10 @@ is not a model or a data set, or is damaged), TypeError (not a number or buffer 
 import _tinyprop
 from _tinyprop import Tensor
 
-from .checkpoint import load
 from .dataset import Dataset, FormatError
 from .layers import Activation, Dense, Flatten, Input, ReLU
-from .optimizers import SGD, Adam
-from .policies import Full, TinyProp, TinyPropV2, TopK
-from .sequential import Sequential
+from .policies import SGD, Adam, Full, TinyProp, TinyPropV2, TopK
+from .sequential import Sequential, load
 
 try:
     from .maps import *

@@ -1,14 +1,18 @@
-"""Sequential: a network on one model block."""
+"""Sequential: a network on one model block, kept in one file that is replaced in one step."""
 
 import gc
+import os
 
 import _tinyprop
 from micropython import const
 
 from . import layers as _layers
-from .optimizers import restored_optimizer, short_float, to_optimizer
-from .policies import restored_policy, to_policy
+from .dataset import FormatError
+from .policies import restored_optimizer, restored_policy, short_float, to_optimizer, to_policy
 
+_ENOENT = const(2)
+_EEXIST = const(17)
+_ENOSPC = const(28)
 _DEPTHWISE = const(3)  # the last kind of layer that has weights
 _LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
 _PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
@@ -43,6 +47,19 @@ def table(rows, left=1):
 
 def _percent(part, whole):
     return "%.1f %%" % (100.0 * part / whole if whole else 0.0)
+
+
+def _exists(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def _remove(path):
+    if _exists(path):
+        os.remove(path)
 
 
 def describe(
@@ -387,9 +404,31 @@ class Sequential:
 
     def save(self, path):
         """Write a checkpoint. A power cut leaves the old or the new one at path."""
-        from .checkpoint import save
-
-        save(self, path)
+        m = self._m
+        new, old = path + ".tmp", path + ".bak"
+        head, payload = _tinyprop.file_head(m), memoryview(m.block)[: m.info()[8]]
+        try:
+            with open(new, "wb") as f:
+                if f.write(head) + f.write(payload) != len(head) + len(payload):
+                    raise OSError(_ENOSPC)
+                f.flush()
+            if hasattr(os, "sync"):
+                os.sync()
+            try:
+                os.rename(new, path)
+            except OSError as e:
+                if e.errno != _EEXIST:
+                    raise e
+                # This file system does not replace: step aside first. load() knows the way back.
+                _remove(old)
+                os.rename(path, old)
+                os.rename(new, path)
+                _remove(old)
+        except BaseException as e:
+            # Also a Ctrl-C. Where path is gone, the new file is the only one.
+            if _exists(path) or not _exists(old):
+                _remove(new)
+            raise e
 
     def copy(self):
         """An independent model with the same weights, settings and state."""
@@ -399,3 +438,62 @@ class Sequential:
 
     def __repr__(self):
         return "Sequential(%r, loss=%r)" % (self.layers, self.loss)
+
+
+def _load(path, external):
+    with open(path, "rb") as f:
+        head = _tinyprop.file_check(f.read(_tinyprop.FILE_HEAD))
+        if head is None:
+            raise FormatError("%s is not a tinyprop model, or its head is damaged" % path)
+        payload, crc = head
+        size = f.seek(0, 2) - _tinyprop.FILE_HEAD
+        if size != payload:
+            raise FormatError("%s has %d bytes after its head, not %d" % (path, size, payload))
+        # Check the whole before memory is taken for sizes that it tells.
+        f.seek(_tinyprop.FILE_HEAD)
+        chunk = memoryview(bytearray(256))
+        start = None
+        done = seen = 0
+        while done < payload:
+            n = f.readinto(chunk)
+            if not n:
+                break
+            if start is None:
+                start = _tinyprop.file_block_bytes(chunk[:n])
+            seen = _tinyprop.crc32(chunk[:n], seen)
+            done += n
+        if seen != crc or not start or payload > start:
+            raise FormatError("%s is damaged" % path)
+        block = new_block(start)
+        f.seek(_tinyprop.FILE_HEAD)
+        if f.readinto(memoryview(block)[:payload]) != payload:
+            raise FormatError("%s is damaged" % path)
+    try:
+        model = Sequential(None, external=external, _block=block)
+    except ValueError as e:
+        raise FormatError("%s: %s" % (path, e))
+    if model._m.info()[8] != payload:
+        raise FormatError("%s is damaged" % path)
+    return model
+
+
+def load(path, external=None):
+    """Read a model that m.save(path) wrote: weights, settings, optimiser and policy state.
+    (Where samples are maps, their Input has height, width and channels.) external: as in
+    Sequential; the file does not hold those parameters.
+
+    OSError: no such file. FormatError: not a model, or damaged. Where a power cut left no file
+    at path, the one that was about to take its place, or the one before, is read.
+    """
+    try:
+        return _load(path, external)
+    except OSError as e:
+        if e.errno != _ENOENT:
+            raise e
+        missing = e
+    for end in (".tmp", ".bak"):
+        try:
+            return _load(path + end, external)
+        except (OSError, FormatError):
+            pass
+    raise missing
