@@ -36,7 +36,7 @@ BOARDS["PICO_W"] = BOARDS["RPI_PICO_W"]  # the name people look for
 REAL_NAME = {"PICO_W": "RPI_PICO_W"}
 # Flash is what is scarce; measured with scripts/rp2040_cycles.py. -fno-expensive-optimizations
 # saves 170 to 250 bytes.
-SMALL = "-Os;-flto;-fno-expensive-optimizations"
+SMALL = "-Os;-flto;-fno-expensive-optimizations;-fno-thread-jumps;-fno-tree-loop-im"
 OPTIMISATION = [
     f"-DTINYPROP_BINDING_OPT={SMALL}",
     f"-DTINYPROP_CORE_OPT={SMALL}",

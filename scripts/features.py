@@ -1,7 +1,8 @@
 """Which parts of tinyprop a build has: FEATURES=all (the default), dense, or a list with commas.
 
 Dense float32 networks are in every build. What else there is stands in PARTS: layers of maps, with
-branches and byte budgets, and the functions of _tinyprop for single kernels. `all` has all of it.
+branches and byte budgets; models of integers; the functions of _tinyprop for single kernels;
+profile() and benchmark(). `all` has all of it.
 """
 
 import os
@@ -11,8 +12,9 @@ from common import BUILD, ROOT, fail
 # Part -> variable of usermod_tinyprop/micropython.mk and .cmake, files of the Python package.
 PARTS = {
     "maps": ("TINYPROP_MAPS", ("budget.py", "maps.py")),
-    "integers": ("TINYPROP_INTEGER", ()),
+    "integers": ("TINYPROP_INTEGER", ("convert.py",)),
     "kernels": ("TINYPROP_SINGLE", ()),
+    "measure": ("TINYPROP_PROFILE", ("measure.py",)),
 }
 MANIFESTS = ROOT / "ports" / "package" / "manifest.py"
 HELP = f"what the build has, with commas: all, or dense and any of {', '.join(PARTS)}"

@@ -49,8 +49,8 @@ print("RESULT", s["trained"], s["effort_total"], m.plan()["total"], crc(m))
 # The largest model takes most of the heap: its block is there before anything is compiled.
 RESERVE = "room = bytearray(%d)"
 LOAD = """
-from tinyprop import checkpoint
-checkpoint.new_block = lambda n: room
+from tinyprop import sequential
+sequential.new_block = lambda n: room
 def load():
     return tp.load("m.tp"), tp.Dataset("next.tpd")
 """

@@ -48,8 +48,9 @@ set(TINYPROP_FUSED 0 CACHE STRING "Fused multiply-adds in tinyprop's kernels")
 set(TINYPROP_MAPS 1 CACHE STRING "tinyprop with layers of maps")
 set(TINYPROP_SINGLE 1 CACHE STRING "tinyprop with functions for single kernels")
 set(TINYPROP_INTEGER 1 CACHE STRING "tinyprop with models of integers")
+set(TINYPROP_PROFILE 1 CACHE STRING "tinyprop with profile()")
 add_compile_definitions(TP_MAPS=${TINYPROP_MAPS} TPMOD_SINGLE=${TINYPROP_SINGLE}
-    TP_INTEGER=${TINYPROP_INTEGER})
+    TP_INTEGER=${TINYPROP_INTEGER} TPMOD_PROFILE=${TINYPROP_PROFILE})
 set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")

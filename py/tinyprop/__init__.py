@@ -20,12 +20,10 @@ is not a model or a data set, or is damaged), TypeError (not a number or buffer 
 import _tinyprop
 from _tinyprop import Tensor
 
-from .checkpoint import load
 from .dataset import Dataset, FormatError
-from .layers import Activation, Dense, Flatten, Input, ReLU
-from .optimizers import SGD, Adam
-from .policies import Full, TinyProp, TinyPropV2, TopK
-from .sequential import Sequential
+from .layers import Activation, Dense, Flatten, Input, ReLU, part
+from .policies import SGD, Adam, Full, TinyProp, TinyPropV2, TopK
+from .sequential import Sequential, load
 
 try:
     from .maps import *
@@ -54,6 +52,5 @@ def benchmark(layers=None, data=None, policies=None, epochs=10, seed=1, verbose=
     default 100 made-up samples. policies: default Full, TopK with 10 %, TinyPropV2, and that with
     back-off. settings: of Sequential.
     """
-    from .measure import benchmark
-
-    return benchmark(layers, data, policies, epochs, seed, verbose, settings)
+    measure = part("measure")
+    return measure.benchmark(layers, data, policies, epochs, seed, verbose, settings)

@@ -200,12 +200,12 @@ def compile_layers(layers, softmax_last):
         name = _name(i, layer) + ": "
         source, shape = maps[-1], shapes[-1]
         if getattr(layer, "after", None) is not None:
-            at = part("maps")._position(layers, layer.after, i, name)
+            at = part("maps")._index(layers, layer.after, i, name)
             source, shape = maps[at], shapes[at]
         if isinstance(layer, _Layer):
             other = 0
             if layer._kind == _ADD:
-                at = layer._second(layers, i, name, shape, shapes)
+                at = layer._index(layers, i, name, shape, shapes)
                 other = maps[at] or _FROM_INPUT
             shape = layer._out(shape, name)
             plain = plain and layer._kind == _DENSE
@@ -259,7 +259,7 @@ def compile_layers(layers, softmax_last):
         row += layer._window + (_SELECTS.index(layer.select), source, other, first)
         core.append(row + (layer.external, layer.recompute))
     shape = layers[0].shape
-    shape = (1, 1, _size(shape)) if plain else part("maps")._map_shape(shape)
+    shape = (1, 1, _size(shape)) if plain else part("maps")._shape(shape)
     return layers, shape, tuple(core), places, [shapes[at] for at in places]
 
 
@@ -290,7 +290,7 @@ def restored_layers(model):
             layer = object.__new__(Dense)
             layer.units = y[17]
         else:
-            layer = part("maps")._restored(model, y, maps)
+            layer = part("maps")._load(model, y, maps)
         layer.activation = _ACTIVATIONS[y[1]]
         layer.init = _INITS[y[2]]
         layer.trainable = y[13] if y[3] == 2 and y[13] < y[17] else _TRAINABLE[y[3]]

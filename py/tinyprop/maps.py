@@ -216,9 +216,9 @@ class Add(_Same):
         self._set(activation, trainable=False, slope=slope, after=after)
         self.other = other
 
-    def _second(self, layers, i, name, shape, shapes):
+    def _index(self, layers, i, name, shape, shapes):
         """Position of the layer to add, whose shape is that of the other one."""
-        at = _position(layers, self.other, i, name)
+        at = _index(layers, self.other, i, name)
         if shapes[at] != shape:
             raise ValueError(
                 "%sadds shape %r and, of layer %d, shape %r" % (name, shape, at, shapes[at])
@@ -237,12 +237,12 @@ class Dropout(_Same):
         self.after = after
 
 
-def _map_shape(shape):
+def _shape(shape):
     """(height, width, channels) of a sample, as the core sees it."""
     return (1,) * (3 - len(shape)) + shape if len(shape) < 4 else (1, 1, _size(shape))
 
 
-def _position(layers, layer, i, name):
+def _index(layers, layer, i, name):
     for at in range(i):
         if layers[at] is layer:
             return at
@@ -253,7 +253,7 @@ _KINDS = (Conv2D, DepthwiseConv2D, MaxPooling2D, AveragePooling2D, Add, Dropout)
 _WHOLE = {4: GlobalMaxPooling2D, 5: GlobalAveragePooling2D}
 
 
-def _restored(model, y, maps):
+def _load(model, y, maps):
     """The layer of a row of a model; what all layers have is set by restored_layers."""
     cls = _KINDS[y[0] - 2]
     if not y[5]:

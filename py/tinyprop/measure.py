@@ -51,6 +51,7 @@ class Report(list):
 
 
 def profile(model, x, y, repeat, clock):
+    clock = clock or ticks_us
     m = model._m
     n = m.info()[0]
     # In pieces: the model itself lies in the middle of what is free.

@@ -1,14 +1,18 @@
-"""Sequential: a network on one model block."""
+"""Sequential: a network on one model block, kept in one file that is replaced in one step."""
 
 import gc
+import os
 
 import _tinyprop
 from micropython import const
 
 from . import layers as _layers
-from .optimizers import restored_optimizer, short_float, to_optimizer
-from .policies import restored_policy, to_policy
+from .dataset import FormatError
+from .policies import restored_optimizer, restored_policy, short_float, to_optimizer, to_policy
 
+_ENOENT = const(2)
+_EEXIST = const(17)
+_ENOSPC = const(28)
 _DEPTHWISE = const(3)  # the last kind of layer that has weights
 _LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
 _PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
@@ -45,6 +49,19 @@ def table(rows, left=1):
 
 def _percent(part, whole):
     return "%.1f %%" % (100.0 * part / whole if whole else 0.0)
+
+
+def _exists(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def _remove(path):
+    if _exists(path):
+        os.remove(path)
 
 
 def describe(
@@ -122,7 +139,13 @@ class Evaluation:
         return text + "\n" + table(rows)
 
 
-class Sequential:
+try:
+    from .convert import Convert
+except ImportError:  # small firmware
+    Convert = object
+
+
+class Sequential(Convert):
     """Sequential(layers, loss="softmax_cross_entropy", optimizer=SGD(), policy=TinyPropV2(),
     dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
@@ -295,33 +318,6 @@ class Sequential:
         """b of layer i, a Tensor (units,) over the model."""
         return self._m.weights(self._row(i), 1)
 
-    def get_weights(self, i):
-        """(W, b) of layer i as new Tensors of f32, whatever the dtype of the model is."""
-        r = self._row(i)
-        w = self._m.weights(r)
-        w, b = _tinyprop.Tensor(w.shape, "f32"), _tinyprop.Tensor(w.shape[:1], "f32")
-        self._m.floats(r, w, b, False)
-        return w, b
-
-    def set_weights(self, i, w=None, b=None):
-        """Take W and b of layer i from buffers of f32; a model of integers rounds them."""
-        self._m.floats(self._row(i), w, b, True)
-
-    def exponents(self, i):
-        """Exponents e of the output, weights and errors of layer i of a model of integers, where a
-        value is q * 2**e; biases have -20."""
-        return self._m.exponents(-1 if i == 0 else self._row(i))
-
-    def astype(self, dtype):
-        """A model of another dtype with the same layers, settings and weights, rounded."""
-        spec = (self._m, ord(_LETTERS[_layers._choice("dtype", dtype, _DTYPES)]))
-        m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, self._m.external)
-        other = Sequential(None, external=self._m.external, _block=m.block)
-        for r, i in enumerate(self._places):
-            if self._m.layer(r)[0] <= _DEPTHWISE and not self.layers[i].external:
-                other.set_weights(other._places[r], *self.get_weights(i))
-        return other
-
     def output(self, i):
         """Output of layer i after predict(), a Tensor over the model."""
         return self._m.weights(self._row(i), 2)
@@ -423,9 +419,7 @@ class Sequential:
         also where the policy would skip the sample. The model stays as it was: a copy of its
         persist bytes (see plan()) needs room on the heap, else MemoryError.
         """
-        from . import measure
-
-        return measure.profile(self, x, y, repeat, clock or measure.ticks_us)
+        return _layers.part("measure").profile(self, x, y, repeat, clock)
 
     def reset_stats(self):
         self._m.reset_counters()
@@ -434,9 +428,31 @@ class Sequential:
 
     def save(self, path):
         """Write a checkpoint. A power cut leaves the old or the new one at path."""
-        from .checkpoint import save
-
-        save(self, path)
+        m = self._m
+        new, old = path + ".tmp", path + ".bak"
+        head, payload = _tinyprop.file_head(m), memoryview(m.block)[: m.info()[8]]
+        try:
+            with open(new, "wb") as f:
+                if f.write(head) + f.write(payload) != len(head) + len(payload):
+                    raise OSError(_ENOSPC)
+                f.flush()
+            if hasattr(os, "sync"):
+                os.sync()
+            try:
+                os.rename(new, path)
+            except OSError as e:
+                if e.errno != _EEXIST:
+                    raise e
+                # This file system does not replace: step aside first. load() knows the way back.
+                _remove(old)
+                os.rename(path, old)
+                os.rename(new, path)
+                _remove(old)
+        except BaseException as e:
+            # Also a Ctrl-C. Where path is gone, the new file is the only one.
+            if _exists(path) or not _exists(old):
+                _remove(new)
+            raise e
 
     def copy(self):
         """An independent model with the same weights, settings and state."""
@@ -446,3 +462,62 @@ class Sequential:
 
     def __repr__(self):
         return "Sequential(%r, loss=%r)" % (self.layers, self.loss)
+
+
+def _load(path, external):
+    with open(path, "rb") as f:
+        head = _tinyprop.file_check(f.read(_tinyprop.FILE_HEAD))
+        if head is None:
+            raise FormatError("%s is not a tinyprop model, or its head is damaged" % path)
+        payload, crc = head
+        size = f.seek(0, 2) - _tinyprop.FILE_HEAD
+        if size != payload:
+            raise FormatError("%s has %d bytes after its head, not %d" % (path, size, payload))
+        # Check the whole before memory is taken for sizes that it tells.
+        f.seek(_tinyprop.FILE_HEAD)
+        chunk = memoryview(bytearray(256))
+        start = None
+        done = seen = 0
+        while done < payload:
+            n = f.readinto(chunk)
+            if not n:
+                break
+            if start is None:
+                start = _tinyprop.file_block_bytes(chunk[:n])
+            seen = _tinyprop.crc32(chunk[:n], seen)
+            done += n
+        if seen != crc or not start or payload > start:
+            raise FormatError("%s is damaged" % path)
+        block = new_block(start)
+        f.seek(_tinyprop.FILE_HEAD)
+        if f.readinto(memoryview(block)[:payload]) != payload:
+            raise FormatError("%s is damaged" % path)
+    try:
+        model = Sequential(None, external=external, _block=block)
+    except ValueError as e:
+        raise FormatError("%s: %s" % (path, e))
+    if model._m.info()[8] != payload:
+        raise FormatError("%s is damaged" % path)
+    return model
+
+
+def load(path, external=None):
+    """Read a model that m.save(path) wrote: weights, settings, optimiser and policy state.
+    (Where samples are maps, their Input has height, width and channels.) external: as in
+    Sequential; the file does not hold those parameters.
+
+    OSError: no such file. FormatError: not a model, or damaged. Where a power cut left no file
+    at path, the one that was about to take its place, or the one before, is read.
+    """
+    try:
+        return _load(path, external)
+    except OSError as e:
+        if e.errno != _ENOENT:
+            raise e
+        missing = e
+    for end in (".tmp", ".bak"):
+        try:
+            return _load(path + end, external)
+        except (OSError, FormatError):
+            pass
+    raise missing

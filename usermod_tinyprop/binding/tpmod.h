@@ -24,6 +24,10 @@
 #ifndef TPMOD_SINGLE
 #define TPMOD_SINGLE 1
 #endif
+// 0 leaves out profile().
+#ifndef TPMOD_PROFILE
+#define TPMOD_PROFILE 1
+#endif
 
 #define TPMOD_NORETURN __attribute__((noreturn))
 
@@ -181,6 +185,20 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
 #define TPMOD_SINGLE_FUNCTIONS(X)
 #endif
 
+#if TPMOD_PROFILE
+#define TPMOD_PROFILE_METHOD(X) X(var, MP_QSTR_profile, tpmod_model_profile_obj)
+#else
+#define TPMOD_PROFILE_METHOD(X)
+#endif
+
+#if TP_INTEGER
+#define TPMOD_INTEGER_METHODS(X) \
+    X(var, MP_QSTR_floats, tpmod_model_floats_obj) \
+    X(fixed, MP_QSTR_exponents, tpmod_model_exponents_obj)
+#else
+#define TPMOD_INTEGER_METHODS(X)
+#endif
+
 #define TPMOD_TENSOR_METHODS(X) \
     X(fixed, MP_QSTR_fill, tpmod_tensor_fill_obj) \
     X(fixed, MP_QSTR_copy_from, tpmod_tensor_copy_from_obj) \
@@ -193,7 +211,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
     X(var, MP_QSTR_test, tpmod_model_test_obj) \
     X(var, MP_QSTR_run, tpmod_model_run_obj) \
-    X(var, MP_QSTR_profile, tpmod_model_profile_obj) \
+    TPMOD_PROFILE_METHOD(X) \
     X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \
     X(var, MP_QSTR_predict, tpmod_model_predict_obj) \
     X(fixed, MP_QSTR_classify, tpmod_model_classify_obj) \
@@ -207,8 +225,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_counters, tpmod_model_counters_obj) \
     X(fixed, MP_QSTR_layer, tpmod_model_layer_obj) \
     X(var, MP_QSTR_weights, tpmod_model_weights_obj) \
-    X(var, MP_QSTR_floats, tpmod_model_floats_obj) \
-    X(fixed, MP_QSTR_exponents, tpmod_model_exponents_obj) \
+    TPMOD_INTEGER_METHODS(X) \
     X(fixed, MP_QSTR_scale, tpmod_model_scale_obj)
 
 #define TPMOD_SESSION_METHODS(X) \

@@ -615,6 +615,8 @@ static void tpmod_keep(tp_model_t *m, const mp_obj_t *pieces, bool back) {
     }
 }
 
+#if TPMOD_PROFILE
+
 // profile(x, y, clock, pieces, rows) -> would the policy train? Adds to rows, (n_layers + 1, 6)
 // i32: ticks of the passes (tp_profile_t), MACs forward, backward. clock as in run(). pieces: list
 // of bytearrays with room for the persist bytes, which hold the model meanwhile; it is as before
@@ -649,6 +651,8 @@ static mp_obj_t tpmod_model_profile(size_t n_args, const mp_obj_t *args) {
     return mp_obj_new_bool(trained);
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_profile_obj, 6, 6, tpmod_model_profile);
+
+#endif
 
 // --- Predicting ---
 
@@ -863,6 +867,8 @@ static mp_obj_t tpmod_model_weights(size_t n_args, const mp_obj_t *args) {
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_weights_obj, 2, 3, tpmod_model_weights);
 
+#if TP_INTEGER
+
 // exponents(l) -> of layer l (-1: the input) those of its output, weights and errors
 static mp_obj_t tpmod_model_exponents(mp_obj_t self_in, mp_obj_t l_in) {
     tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
@@ -906,6 +912,8 @@ static mp_obj_t tpmod_model_floats(size_t n_args, const mp_obj_t *args) {
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_floats_obj, 5, 5, tpmod_model_floats);
+
+#endif
 
 // scale() -> Tensor (2, n): input scale and offset; None where the model has none
 static mp_obj_t tpmod_model_scale(mp_obj_t self_in) {
