@@ -591,6 +591,8 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_tally_obj, tpmod_model_tally);
 
 // --- Where the time goes ---
 
+#if TPMOD_PROFILE
+
 typedef struct {
     mp_obj_t clock;
     int32_t last;
@@ -614,8 +616,6 @@ static void tpmod_keep(tp_model_t *m, const mp_obj_t *pieces, bool back) {
         at += b.len;
     }
 }
-
-#if TPMOD_PROFILE
 
 // profile(x, y, clock, pieces, rows) -> would the policy train? Adds to rows, (n_layers + 1, 6)
 // i32: ticks of the passes (tp_profile_t), MACs forward, backward. clock as in run(). pieces: list
