@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import setup_env
-from common import BUILD, ROOT, fail, run_main, say
+from common import BUILD, ROOT, fail, run_main, say, short
 from records import Records, print_table
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -36,11 +36,11 @@ def units():
 
 def compiled(compiler, output, arguments):
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = [compiler, *FLAGS, *arguments, BENCHMARKS / "layers.c", *units(), "-o", output]
+    command = [compiler, *FLAGS, *arguments, "-o", output]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if "error" in line]
-        fail(f"layers.c does not compile: {(said or ['no message'])[0]}")
+        fail(f"{short(output)} does not compile: {(said or ['no message'])[0]}")
     return output
 
 
@@ -51,8 +51,18 @@ def parsed(output):
     return counts, {what: value for kind, what, value in lines if kind == "crc"}
 
 
-def on_host(flags):
-    program = compiled("gcc", BUILD / "bench" / "layers", [*NUMERICS, *flags])
+def layers(*arguments):
+    return [*NUMERICS, *arguments, BENCHMARKS / "layers.c", *units()]
+
+
+def bare_metal(core):
+    """What a program for a core without an operating system is compiled with."""
+    linker = ["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"]
+    return [*CORES[core][1], "-mthumb", BENCHMARKS / "bare_metal.c", *linker]
+
+
+def counted_by_callgrind(program):
+    """({what: instructions}, what it printed)"""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program]
@@ -65,34 +75,36 @@ def on_host(flags):
             what = re.search(r"^desc: Trigger: Client Request: (.+)$", text, re.M)
             if what:
                 counts[what[1]] = int(re.search(r"^totals: (\d+)$", text, re.M)[1])
-    return counts, parsed(run.stdout)[1]
+    return counts, run.stdout
 
 
-def on_core(core, flags):
-    machine, cpu = CORES[core]
-    program = compiled(
-        "arm-none-eabi-gcc",
-        BUILD / "bench" / f"layers-{core}.elf",
-        [
-            *NUMERICS,
-            *flags,
-            *cpu,
-            "-mthumb",
-            BENCHMARKS / "bare_metal.c",
-            *["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"],
-        ],
-    )
-    command = ["qemu-system-arm", "-machine", machine, "-nographic", "-monitor", "null"]
+def run_on_core(core, program):
+    """(exit code, output) in QEMU."""
+    command = ["qemu-system-arm", "-machine", CORES[core][0], "-nographic", "-monitor", "null"]
     command += ["-serial", "null", "-semihosting", "-icount", "shift=0", "-kernel", program]
     try:
         run = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
-        fail(f"layers.c did not end on {core} within {SECONDS} s")
-    counts, crcs = parsed(run.stdout + run.stderr)
-    if run.returncode != 0 or not crcs:
-        fail(f"layers.c failed on {core}: {(run.stdout + run.stderr).strip()[-200:] or 'silence'}")
+        fail(f"{short(program)} did not end on {core} within {SECONDS} s")
+    return run.returncode, run.stdout + run.stderr
+
+
+def on_host(flags):
+    counts, output = counted_by_callgrind(
+        compiled("gcc", BUILD / "bench" / "layers", layers(*flags))
+    )
+    return counts, parsed(output)[1]
+
+
+def on_core(core, flags):
+    program = BUILD / "bench" / f"layers-{core}.elf"
+    compiled("arm-none-eabi-gcc", program, layers(*flags, *bare_metal(core)))
+    code, output = run_on_core(core, program)
+    counts, crcs = parsed(output)
+    if code != 0 or not crcs:
+        fail(f"layers.c failed on {core}: {output.strip()[-200:] or 'silence'}")
     return counts, crcs
 
 
