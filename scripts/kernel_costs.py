@@ -4,9 +4,11 @@ emulated RP2040. Stops where one gives other bytes. Records: build/bench/kernels
 
 import argparse
 import re
+import shutil
 import subprocess
 
 import layer_instructions
+import setup_env
 import sim_rp2
 from common import BUILD, fail, run_main, say
 from layer_instructions import BENCHMARKS, SOURCES, compiled
@@ -81,11 +83,20 @@ def table(board, counts):
     print_table(f"Integer kernels on {board}; of what is not zero", header, rows)
 
 
+def missing_for(board):
+    """The program that runs a board, where it is not here."""
+    if board == "RP2040":
+        return "node" if not shutil.which("node") else None
+    return layer_instructions.missing_for(board)
+
+
 def measure_all(boards):
     """{board: costs}; printed and recorded."""
     results = {}
     records = Records("kernels", "python3 scripts/kernel_costs.py")
     for board in boards:
+        if missing_for(board):
+            fail(f"missing {missing_for(board)}: {setup_env.advice([missing_for(board)])}")
         say(f"Counting on {board} ...")
         results[board], _, wrong = measure(board)
         if wrong:

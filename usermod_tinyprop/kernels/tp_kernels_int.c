@@ -98,6 +98,11 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 
 #endif
 
+#ifdef __ARM_FEATURE_SAT
+#include <arm_acle.h>
+#define tp_ki_clip_i8(v) __ssat(v, 8)
+#define tp_ki_clip_i16(v) __ssat(v, 16)
+#else
 static inline int32_t tp_ki_clip_i8(int32_t v) {
     return v < INT8_MIN ? INT8_MIN : v > INT8_MAX ? INT8_MAX : v;
 }
@@ -105,6 +110,7 @@ static inline int32_t tp_ki_clip_i8(int32_t v) {
 static inline int32_t tp_ki_clip_i16(int32_t v) {
     return v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v;
 }
+#endif
 
 // Two columns share their noise. x is of x_type.
 #define TP_KI_ROW(name, type, x_type, clip) \
@@ -135,9 +141,13 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
     tp_ki_wide_i16(row, row->shift, x, cols);
 }
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
-
+#if TP_KERNELS_ARMV7M
+#define tp_ki_row_i8 tp_ki_row_update_i8
+#elif !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
 TP_KI_ROW(tp_ki_row_i8, int8_t, int8_t, tp_ki_clip_i8)
+#endif
+
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
 
 #define TP_KI_UPDATE(name, type, row_update, its_shift) \
     void tp_ki_rows_update_##name(const tp_ki_row_t *rows, size_t n_rows, const type *x, \
