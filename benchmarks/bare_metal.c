@@ -16,7 +16,9 @@ extern uint32_t stack_top;
 extern uint8_t bss_start, bss_end;
 
 #define SYSTICK ((volatile uint32_t *)0xe000e010u) // control, reload, value
+#ifndef INSTRUCTIONS_PER_TICK
 #define INSTRUCTIONS_PER_TICK 40u
+#endif
 
 static void semihosting(uint32_t operation, const void *argument) {
     register uint32_t r0 __asm("r0") = operation;

@@ -1,7 +1,6 @@
-// The integer kernels of this core against their definition: `check NAME N` says over how many
-// cases, drawn and extreme, they gave the same bytes (`wrong NAME N`: case N did not), and `count
-// NAME N` what they cost, the definition's as `plain NAME`. scripts/kernel_costs.py compiles
-// tp_kernels_int.c a second time with other names.
+// The integer kernels of this core against plain loops (kernels_plain.c): `check NAME N` says over how
+// many cases, drawn and extreme, they gave the same bytes (`wrong NAME N`: case N did not), and
+// `count NAME N` what they cost, the plain ones as `plain_NAME`. scripts/kernel_costs.py runs it.
 #include <string.h>
 
 #include "../usermod_tinyprop/kernels/tp_kernels_int.h"

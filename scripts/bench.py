@@ -10,6 +10,7 @@ from pathlib import Path
 
 import build_natmod
 import build_qemu
+import kernel_costs
 import layer_instructions
 import qemu_instructions
 import rp2040_mnist
@@ -134,6 +135,24 @@ def bench_layers(targets):
         targets.append((f"M4F: {layer} backward, 10 % kept against full", share, "<=", 1 / 6))
 
 
+def bench_kernels(targets):
+    """The integer kernels, forward and update of a dense 784-64 layer."""
+    boards = [b for b in kernel_costs.BOARDS if not kernel_costs.missing_for(b)]
+    results = kernel_costs.measure_all(boards)
+    for board, counts in results.items():
+        for dtype in ("i8", "i16"):
+            parts = [f"{name}_{dtype} 64x784" for name in ("matvec", "rows_update")]
+            cost = sum(counts[what] for what in parts)
+            if board == "RP2040":
+                limit = {"i8": 0.9e6, "i16": 1.1e6}[dtype]
+                targets.append((f"RP2040: {dtype} forward and update, cycles", cost, "<=", limit))
+            elif board in ("M3", "M4F", "M7"):
+                limit = 4.0 if board == "M3" else 2.5
+                mean = sum(kernel_costs.per_product(counts, what) for what in parts) / 2
+                what = f"{board}: {dtype} forward and update, instructions per product"
+                targets.append((what, mean, "<=", limit))
+
+
 def bench_tables(targets):
     import report
     import run
@@ -179,6 +198,7 @@ def main():
     bench_boards(targets)
     bench_layers(targets)
     bench_mnist(targets)
+    bench_kernels(targets)
     bench_tables(targets)
     rows = [
         (what, f"{value:,.3f}", f"{sign} {limit:,.3f}", "pass" if value <= limit else "MISS")

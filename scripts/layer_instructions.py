@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import setup_env
-from common import BUILD, ROOT, fail, run_main, say
+from common import BUILD, ROOT, fail, run_main, say, short
 from records import Records, print_table
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -36,12 +36,11 @@ def units():
 
 def compiled(compiler, output, arguments, program="layers"):
     output.parent.mkdir(parents=True, exist_ok=True)
-    source = BENCHMARKS / f"{program}.c"
-    command = [compiler, *FLAGS, *arguments, source, *units(), "-o", output]
+    command = [compiler, *FLAGS, *arguments, "-o", output]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if "error" in line]
-        fail(f"{program}.c does not compile: {(said or ['no message'])[0]}")
+        fail(f"{short(output)} does not compile: {(said or ['no message'])[0]}")
     return output
 
 
@@ -52,8 +51,19 @@ def parsed(output):
     return counts, {what: value for kind, what, value in lines if kind == "crc"}
 
 
-def on_host(flags):
-    program = compiled("gcc", BUILD / "bench" / "layers", [*NUMERICS, *flags])
+def with_core(*arguments, program="layers"):
+    """What a program of benchmarks/ that uses the core is compiled with."""
+    return [*NUMERICS, *arguments, BENCHMARKS / f"{program}.c", *units()]
+
+
+def bare_metal(core):
+    """What a program for a core without an operating system is compiled with."""
+    linker = ["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"]
+    return [*CORES[core][1], "-mthumb", BENCHMARKS / "bare_metal.c", *linker]
+
+
+def counted_by_callgrind(program):
+    """({what: instructions}, what it printed)"""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program]
@@ -66,44 +76,42 @@ def on_host(flags):
             what = re.search(r"^desc: Trigger: Client Request: (.+)$", text, re.M)
             if what:
                 counts[what[1]] = int(re.search(r"^totals: (\d+)$", text, re.M)[1])
-    return counts, parsed(run.stdout)[1]
+    return counts, run.stdout
 
 
-def on_core(core, flags):
-    counts, crcs = parsed(run_on_core(core, flags))
-    if not crcs:
-        fail(f"layers.c on {core} printed nothing")
-    return counts, crcs
-
-
-def run_on_core(core, flags=(), program="layers"):
-    """What a program of benchmarks/ prints on an emulated core."""
-    machine, cpu = CORES[core]
-    image = compiled(
-        "arm-none-eabi-gcc",
-        BUILD / "bench" / f"{program}-{core}.elf",
-        [
-            *NUMERICS,
-            *flags,
-            *cpu,
-            "-mthumb",
-            BENCHMARKS / "bare_metal.c",
-            *["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"],
-        ],
-        program,
-    )
-    command = ["qemu-system-arm", "-machine", machine, "-nographic", "-monitor", "null"]
-    command += ["-serial", "null", "-semihosting", "-icount", "shift=0", "-kernel", image]
+def run_on_core(core, program):
+    """(exit code, output) in QEMU."""
+    command = ["qemu-system-arm", "-machine", CORES[core][0], "-nographic", "-monitor", "null"]
+    command += ["-serial", "null", "-semihosting", "-icount", "shift=0", "-kernel", program]
     try:
         run = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
-        fail(f"{program}.c did not end on {core} within {SECONDS} s")
-    output = run.stdout + run.stderr
-    if run.returncode != 0 or not output.strip():
+        fail(f"{short(program)} did not end on {core} within {SECONDS} s")
+    return run.returncode, run.stdout + run.stderr
+
+
+def on_host(flags):
+    counts, output = counted_by_callgrind(
+        compiled("gcc", BUILD / "bench" / "layers", with_core(*flags))
+    )
+    return counts, parsed(output)[1]
+
+
+def printed_by(core, program="layers", flags=()):
+    """What a program of benchmarks/ prints on an emulated core."""
+    image = BUILD / "bench" / f"{program}-{core}.elf"
+    arguments = with_core(*flags, *bare_metal(core), program=program)
+    compiled("arm-none-eabi-gcc", image, arguments)
+    code, output = run_on_core(core, image)
+    if code != 0 or not output.strip():
         fail(f"{program}.c failed on {core}: {output.strip()[-200:] or 'silence'}")
     return output
+
+
+def on_core(core, flags):
+    return parsed(printed_by(core, flags=flags))
 
 
 def measure(board, flags=()):

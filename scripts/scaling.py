@@ -24,7 +24,7 @@ SPLIT = "784-64x1-10"
 def measure(core):
     """{(network, percent kept): (instructions, MACs forward, MACs backward)}, and of one network
     {(percent kept, row, pass): instructions}"""
-    output = layer_instructions.run_on_core(core, program="scaling")
+    output = layer_instructions.printed_by(core, "scaling")
     found = {}
     split = {
         (int(kept), ROWS[int(row)], PASSES[int(p)]): int(value, 16)

@@ -24,6 +24,7 @@ set(TINYPROP_CORE
 )
 set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_armv6m.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_armv7m.c
     ${TINYPROP_DIR}/kernels/tp_kernels_dsp.c
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
     ${TINYPROP_DIR}/kernels/tp_kernels_int.c

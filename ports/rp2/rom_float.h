@@ -12,6 +12,12 @@ __asm__(".set __aeabi_fadd, tp_rom_fadd\n"
 extern uint32_t sf_table[];
 #define TP_MAC_BEGIN uint32_t rom_add_ = sf_table[0], rom_mul_ = sf_table[2]
 #define TP_MAC(acc, a, b) tp_rom_mac(rom_add_, rom_mul_, acc, a, b)
+// High registers where the compiler has them, which it has not when it saves space.
+#ifdef __OPTIMIZE_SIZE__
+#define TP_ROM_HELD "r"
+#else
+#define TP_ROM_HELD "h"
+#endif
 static inline float tp_rom_mac(uint32_t add, uint32_t mul, float acc, float a, float b) {
     register float r0 __asm("r0") = a;
     register float r1 __asm("r1") = b;
@@ -19,7 +25,7 @@ static inline float tp_rom_mac(uint32_t add, uint32_t mul, float acc, float a, f
           "mov r1, %[acc]\n"
           "blx %[add]\n"
         : "+r"(r0), "+r"(r1)
-        : [mul] "h"(mul), [add] "h"(add), [acc] "r"(acc)
+        : [mul] TP_ROM_HELD(mul), [add] TP_ROM_HELD(add), [acc] "r"(acc)
         : "r2", "r3", "ip", "lr", "cc");
     return r0;
 }

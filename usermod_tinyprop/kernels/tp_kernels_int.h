@@ -16,12 +16,17 @@
 #define TP_KERNELS_ARMV6M 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FEATURE_SIMD32)
 #define TP_KERNELS_DSP 1
+#elif !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_ARCH_7M__)
+#define TP_KERNELS_ARMV7M 1
 #endif
 #ifndef TP_KERNELS_ARMV6M
 #define TP_KERNELS_ARMV6M 0
 #endif
 #ifndef TP_KERNELS_DSP
 #define TP_KERNELS_DSP 0
+#endif
+#ifndef TP_KERNELS_ARMV7M
+#define TP_KERNELS_ARMV7M 0
 #endif
 
 // Columns whose input is not zero, rising; NULL stands for all columns.
@@ -72,6 +77,8 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
     const tp_ki_index_t *index);
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index);
+// One row of it, where a file for the instruction set has that.
+void tp_ki_row_update_i8(const tp_ki_row_t *row, uint32_t shift, const int8_t *x, size_t cols);
 // The same with an x of more bits, |x| <= 32767, |g| <= 32767, 5 <= shift <= 29.
 void tp_ki_row_update_wide_i8(const tp_ki_row_t *row, const int16_t *x, size_t cols);
 void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t cols);
