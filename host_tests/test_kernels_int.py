@@ -47,7 +47,13 @@ def test_comparison_notices_a_wrong_byte():
 
 @pytest.mark.parametrize(
     ("board", "dtype", "most"),
-    [("M0", "i8", 6.0), ("M0", "i16", 8.2), ("M4F", "i8", 2.5), ("M4F", "i16", 2.5)],
+    [
+        ("M0", "i8", 6.0),
+        ("M0", "i16", 8.2),
+        ("M3", "i8", 4.0),
+        ("M4F", "i8", 2.5),
+        ("M4F", "i16", 2.5),
+    ],
 )
 def test_dense_step_costs_few_instructions(measured, board, dtype, most):
     counts = measured(board)[0]

@@ -5,58 +5,126 @@
 #if TP_KERNELS_ARMV7M
 
 #include <arm_acle.h>
-#include <string.h>
 
-#define SIGNS 0x80808080u
+// Columns whose inputs are unpacked at a time, on the stack.
+#define TP_BLOCK 1024u
 
-static inline uint32_t tp_word(const void *p) {
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
+// A row, or what is left of it where a weight of the next word has to be clipped.
+typedef struct {
+    int8_t *w;
+    const uint32_t *x;
+    uint32_t noise;
+    int32_t g;
+    uint32_t step, shift, fields, lanes, bias;
+    int8_t *end;
+} tp_update_t;
+
+// The assembler keeps its lines.
+// clang-format off
+
+// Four weights: x as lanes of 16 bits, columns 0 and 2, then 1 and 3, which share their noise. r10 is
+// the new word, r11 the old one. Where no sign changed, no weight passed zero (with a carry into its
+// neighbour) or an end.
+#define UPDATE \
+    "ldrd r10, r11, [r1], #8\n" \
+    "mla r10, r3, r10, r2\n" \
+    "mla r12, r3, r11, r2\n" \
+    "adds r2, r4\n" \
+    "ldr r11, [r0]\n" \
+    "ands r2, r7\n" \
+    "lsr r10, r10, r5\n" \
+    "lsr r12, r12, r5\n" \
+    "and r10, r6\n" \
+    "and r12, r6\n" \
+    "add r10, r10, r12, lsl #8\n" \
+    "add r10, r10, r11\n" \
+    "sub r10, r10, r8\n" \
+    "eor r12, r10, r11\n" \
+    "tst r12, #0x80808080\n" \
+    "bne 3f\n" \
+    "2:\n" \
+    "str r10, [r0], #4\n"
+// Of weights that count from -128 zero is nothing special; and as no step is longer than a quarter
+// of the range, one whose sign changed passed an end if its upper bits differ.
+#define CLOSER \
+    "3:\n" \
+    "sub r10, r10, r11\n" \
+    "eor r11, r11, #0x80808080\n" \
+    "add r10, r10, r11\n" \
+    "eor r12, r10, r11\n" \
+    "eor r10, r10, #0x80808080\n" \
+    "eor r11, r10, r10, lsl #1\n" \
+    "and r12, r11\n" \
+    "tst r12, #0x80808080\n" \
+    "beq 2b\n" \
+    "b 4f\n"
+
+// noipa: the compiler sees nothing of what it does.
+__attribute__((naked, noipa)) static void tp_update(tp_update_t *q __attribute__((unused))) {
+    __asm volatile(
+        "push {r0, r4-r11, lr}\n"
+        "ldr lr, [r0, #36]\n"
+        "ldm r0, {r0-r8}\n"
+        // r6 the fields of the results, r7 of the noise, r8 the bias
+        "1:\n"
+        UPDATE
+        "cmp r0, lr\n"
+        "bne 1b\n"
+        "b 4f\n"
+        CLOSER
+        "4:\n"
+        "ldr r10, [sp]\n"
+        "stm r10, {r0-r2}\n"
+        "pop {r0, r4-r11, pc}\n");
 }
 
-static __attribute__((noinline)) void tp_some(const tp_ki_row_t *row, uint32_t shift,
-    const int8_t *x, size_t from, size_t to) {
+// clang-format on
+
+static void tp_some(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t to) {
     int8_t *w = row->w;
     for (size_t i = from; i < to; i++) {
-        int32_t noise = (int32_t)tp_ki_noise(row->noise, shift, i);
-        w[i] = (int8_t)__ssat(w[i] + ((row->g * x[i] + noise) >> shift), 8);
+        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
+        w[i] = (int8_t)__ssat(w[i] + ((row->g * x[i] + noise) >> row->shift), 8);
     }
 }
 
-void tp_ki_row_update_i8(const tp_ki_row_t *row, uint32_t shift, const int8_t *x, size_t cols) {
-    // Sums of products and noise in two lanes of 16 bits, columns 0 and 2, 1 and 3; they share their
-    // noise, and a bias keeps them from becoming negative.
-    uint32_t mask = (1u << shift) - 1u, bias = 1u << (15u - shift), g = (uint32_t)row->g;
-    uint32_t lanes = (mask + 0x8000u) * 0x10001u, fields = (2u * bias - 1u) * 0x10001u;
-    uint32_t step = (2u * tp_ki_noise_step(shift) & mask) * 0x10001u;
-    uint32_t noise = (row->noise | tp_ki_noise(row->noise, shift, 2) << 16) + 0x80008000u;
-    // x counts from -128, so that its lanes are bytes: 128 * g goes off again.
-    uint32_t off = 128u * g * 0x10001u;
-    int8_t *w = row->w;
-    size_t i = 0;
-    for (; i + 4u <= cols; i += 4u) {
-        uint32_t v = tp_word(x + i) ^ SIGNS, n = noise - off;
-        uint32_t even = (v & 0x00ff00ffu) * g + n, odd = (v >> 8 & 0x00ff00ffu) * g + n;
-        noise = (noise + step) & lanes;
-        even = even >> shift & fields;
-        odd = odd >> shift & fields;
-        uint32_t old = tp_word(w + i);
-        uint32_t sum = old + even + (odd << 8) - bias * 0x01010101u;
-        // Where no sign changed, no weight passed zero (with a carry into its neighbour) or an end.
-        if (((old ^ sum) & SIGNS) != 0) {
-            // Of weights that count from -128 zero is nothing special; and as no step is longer than
-            // a quarter of the range, one whose sign changed passed an end if its upper bits differ.
-            uint32_t from = old ^ SIGNS, to = from + (sum - old);
-            sum = to ^ SIGNS;
-            if (((from ^ to) & (sum ^ sum << 1) & SIGNS) != 0) {
-                tp_some(row, shift, x, i, i + 4u);
-                continue;
-            }
+void tp_ki_dense_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols) {
+    uint32_t pairs[TP_BLOCK / 2u];
+    for (size_t from = 0; from < cols; from += TP_BLOCK) {
+        size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, whole = n & ~(size_t)3u;
+        const int8_t *v = x + from;
+        for (size_t i = 0; i < whole / 2u; i += 2u, v += 4) {
+            pairs[i] = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
+            pairs[i + 1u] = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
         }
-        memcpy(w + i, &sum, sizeof(sum));
+        for (size_t o = 0; o < n_rows; o++) {
+            const tp_ki_row_t *row = &rows[o];
+            uint32_t shift = row->shift, mask = (1u << shift) - 1u, bias = 1u << (15u - shift);
+            int8_t *w = row->w;
+            // The bias keeps the lanes from becoming negative.
+            tp_update_t q = {.w = w + from,
+                .x = pairs,
+                .noise = (tp_ki_noise(row->noise, shift, from) |
+                             tp_ki_noise(row->noise, shift, from + 2u) << 16) +
+                    0x80008000u,
+                .g = row->g,
+                .step = (2u * tp_ki_noise_step(shift) & mask) * 0x10001u,
+                .shift = shift,
+                .fields = (2u * bias - 1u) * 0x10001u,
+                .lanes = (mask + 0x8000u) * 0x10001u,
+                .bias = bias * 0x01010101u,
+                .end = w + from + whole};
+            while (q.w != q.end) {
+                tp_update(&q);
+                if (q.w != q.end) {
+                    size_t at = (size_t)(q.w - w);
+                    tp_some(row, x, at, at + 4u);
+                    q.w += 4;
+                }
+            }
+            tp_some(row, x, from + whole, from + n);
+        }
     }
-    tp_some(row, shift, x, i, cols);
 }
 
 #endif
