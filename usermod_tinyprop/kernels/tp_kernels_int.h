@@ -16,7 +16,7 @@
 #define TP_KERNELS_ARMV6M 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FEATURE_SIMD32)
 #define TP_KERNELS_DSP 1
-#elif !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_ARCH_7M__)
+#elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_ARCH_7M__)
 #define TP_KERNELS_ARMV7M 1
 #endif
 #ifndef TP_KERNELS_ARMV6M
