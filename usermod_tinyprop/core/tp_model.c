@@ -393,13 +393,16 @@ static void tp_output_delta(tp_model_t *m, const tp_target_t *y) {
 // been trained; later it leaves them as they are.
 static int tp_look(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) {
     uint64_t macs;
-    tp_range_t ranges[TP_MAX_LAYERS + 1];
-    size_t bytes = tp_is_int(m) ? (m->n_layers + 1u) * sizeof(*ranges) : 0;
-    memcpy(ranges, tp_model_ranges(m), bytes);
+    if (!tp_is_int(m)) {
+        return tp_forward(m, x, &macs, fault);
+    }
+    tp_range_t before[TP_MAX_LAYERS + 1], *ranges = tp_model_ranges(m);
+    size_t bytes = (m->n_layers + 1u) * sizeof(*ranges);
+    memcpy(before, ranges, bytes);
     int err = tp_forward(m, x, &macs, fault);
     if (m->seen > 0 || err) {
-        memcpy(tp_model_ranges(m), ranges, bytes);
-    } else if (bytes > 0) {
+        memcpy(ranges, before, bytes);
+    } else {
         tp_int_shrink_ranges(m, false);
     }
     return err;
