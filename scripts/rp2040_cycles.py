@@ -16,6 +16,13 @@ BOARD = "RPI_PICO"
 MPREMOTE = BUILD / "venv" / "bin" / "mpremote"
 CLOCK_MHZ = 125
 MODELS = {"mlp-64-32-10": (64, 32, 10), "mlp-784-32-10": (784, 32, 10)}
+# Of integers, from bytes; what a dense step may cost.
+INTEGERS = {
+    ("mlp-784-64-10", "i16"): 1_100_000,
+    ("mlp-784-64-10", "i8"): 900_000,
+    ("mlp-64-32-10", "i16"): None,
+    ("mlp-64-32-10", "i8"): None,
+}
 # Steps before counting, so that TinyPropV2 has samples it knows.
 WARM = {"mlp-64-32-10": 120, "mlp-784-32-10": 40}
 POLICIES = {"Full": "tp.Full()", "TinyPropV2": "tp.TinyPropV2()"}
@@ -50,13 +57,19 @@ def sample(n, filled, k):
     random.seed(k)
     return array("f", [random.random() + 0.01 if random.randrange(100) < filled else 0
                        for _ in range(n)])
+def as_bytes(x):
+    return bytes(int(v * 252) for v in x)
 def nothing(x, y):
     pass
-def measure(i, h, o, policy, filled, warm, steps):
-    m = tp.Sequential([tp.Input((i,)), tp.Dense(h, activation="relu"), tp.Dense(o)],
-                      policy=policy, optimizer=tp.SGD(lr=0.05), seed=1)
+def measure(i, h, o, policy, filled, warm, steps, dtype):
+    ints = dtype != "f32"
+    m = tp.Sequential([tp.Input((i,), **({"scale": 1 / 255} if ints else {})),
+                       tp.Dense(h, activation="relu"), tp.Dense(o)], dtype=dtype,
+                      policy=policy, optimizer=tp.SGD(lr=0.01 if ints else 0.05), seed=1)
     tp.use(m)
     classes = [sample(i, filled, k) for k in range(5)]
+    if ints:
+        classes = [as_bytes(x) for x in classes]
     for n in range(warm):
         tp.train_step(classes[n % 5], n % 5)
     m._m.reset_counters()
@@ -79,10 +92,10 @@ def on_board(port, *texts, timeout=300):
     return run.stdout
 
 
-def measure(port, model, policy, filled, warm, steps=10, count=COUNT):
+def measure(port, model, policy, filled, warm, steps=10, count=COUNT, dtype="f32"):
     """(mean cost of a step, share of samples skipped)."""
     sizes = ", ".join(model.split("-")[1:])
-    call = f"measure({sizes}, {POLICIES[policy]}, {filled}, {warm}, {steps})"
+    call = f"measure({sizes}, {POLICIES[policy]}, {filled}, {warm}, {steps}, {dtype!r})"
     output = on_board(port, count + TRAIN + call)
     cost, skipped = map(int, output.split("RESULT")[1].split())
     return cost / steps, skipped / steps
@@ -128,6 +141,24 @@ def measure_all(port, models=MODELS):
     return records, rows
 
 
+def measure_integers(port):
+    records, rows, targets = Records("rp2040_integers", "python3 scripts/rp2040_cycles.py"), [], []
+    for (model, dtype), most in INTEGERS.items():
+        dense = macs(*map(int, model.split("-")[1:]))
+        # After two steps: all rows still have an error.
+        cycles, _ = measure(port, model, "Full", 100, 2, steps=3, dtype=dtype)
+        per_mac = f"{cycles / dense:.1f}"
+        rows.append((model, dtype, f"{cycles:,.0f}", per_mac, f"{cycles / CLOCK_MHZ / 1000:.2f}"))
+        records.add("cycles_per_step", round(cycles), "cycles", BOARD, model, "Full", dtype)
+        if most:
+            what = f"RP2040: dense step of {model} {dtype}, Python call included, cycles"
+            targets.append((what, cycles, "<=", most))
+    header = ("model", "dtype", "cycles per step", "per dense MAC", "ms")
+    print_table("Integers, Full, no input is zero", header, rows)
+    records.write()
+    return targets
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--firmware", type=Path, help="another image than the built one")
@@ -137,6 +168,7 @@ def main():
             fail(f"{short(path)} does not exist: {remedy}")
     say("Training on the emulated RP2040 ...")
     with sim_rp2.running(firmware, BUILD / "sim" / BOARD / "cycles-flash.bin") as port:
+        measure_integers(port)
         records, rows = measure_all(port)
     header = ("model", "what", "cycles per step", "per dense MAC", "ms", "skipped")
     print_table(f"RP2040 in the emulator, {CLOCK_MHZ} MHz, ROM float routines", header, rows)
