@@ -11,14 +11,16 @@
 // --- Numbers ---
 
 int32_t tp_bit_length(uint64_t v) {
-    int32_t n = 0;
-    for (int32_t step = 32; step > 0; step >>= 1) {
-        if ((v >> step) != 0) {
-            v >>= step;
+    uint32_t w = (uint32_t)(v >> 32);
+    int32_t n = w != 0 ? 32 : 0;
+    w = w != 0 ? w : (uint32_t)v;
+    for (int32_t step = 16; step > 0; step >>= 1) {
+        if ((w >> step) != 0) {
+            w >>= step;
             n += step;
         }
     }
-    return n + (v != 0);
+    return n + (w != 0);
 }
 
 int32_t tp_saturate(int64_t v) {
@@ -26,6 +28,10 @@ int32_t tp_saturate(int64_t v) {
 }
 
 int32_t tp_shift(int64_t v, int32_t s) {
+    int32_t w = (int32_t)v;
+    if (s > 0 && w == v) { // the usual case, without 64-bit shifts
+        return s > 31 ? 0 : (w >> s) + ((w >> (s - 1)) & 1);
+    }
     if (s > 0) {
         s = s > 62 ? 62 : s;
         return tp_saturate((v >> s) + ((v >> (s - 1)) & 1));
@@ -88,7 +94,7 @@ int32_t tp_round_at_random(tp_model_t *m, int32_t p, int32_t t) {
     if (t <= 0) {
         return tp_shift(-(int64_t)p, t);
     }
-    return (int32_t)((-(int64_t)p + (int64_t)(tp_rng_next(m->rng) >> (32 - t))) >> t);
+    return ((int32_t)(tp_rng_next(m->rng) >> (32 - t)) - p) >> t; // |p| <= 2^30
 }
 
 // 1 / (1 + exp(-i / 8)) and 2^(-j / 32), times 32768.
@@ -283,15 +289,19 @@ static uint32_t tp_input_simple(tp_model_t *m, const tp_view_t *x, const tp_colu
     bool i16 = tp_is_i16(m), u8 = x->dtype == TP_U8, i8 = x->dtype == TP_I8;
     const uint8_t *from = x->data;
     int32_t factor = s > 0 ? c->s.m : c->s.m * (1 << -s), half = s > 0 ? 1 << (s - 1) : 0;
-    int32_t most = 0, least = 0;
     s = s > 0 ? s : 0;
+    // Neighbours are often the same (background): what it became is remembered.
+    int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
     for (uint32_t i = 0, n = x->count; i < n; i++) {
         int32_t q = u8 ? from[i]
             : i8       ? ((const int8_t *)from)[i]
                        : ((const int16_t *)(const void *)from)[i];
-        int32_t v = ((q * factor + half) >> s) + c->offset;
-        most = v > most ? v : most;
-        least = v < least ? v : least;
+        if (q != last) {
+            last = q;
+            v = ((q * factor + half) >> s) + c->offset;
+            most = v > most ? v : most;
+            least = v < least ? v : least;
+        }
         if (i16) {
             ((int16_t *)(void *)out)[i] = (int16_t)v;
         } else {

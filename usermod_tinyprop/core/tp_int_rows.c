@@ -328,8 +328,8 @@ static void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
     const tp_layer_t *t = k->t;
     size_t n = tp_row_size(t), c = t->c;
     for (size_t o = 0; o < c; o++) {
-        int64_t sum = 0;
-        for (size_t i = o; i < n; i += c) {
+        int64_t sum = k->d[o];
+        for (size_t i = o + c; i < n; i += c) {
             sum += k->d[i];
         }
         if (sum == 0) {
