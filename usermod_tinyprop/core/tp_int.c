@@ -285,30 +285,9 @@ static tp_column_t tp_column(const tp_model_t *m, const float *scale, uint32_t j
 // can overflow: x * m * 2^-s + offset. Returns the largest |v|.
 static uint32_t tp_input_simple(tp_model_t *m, const tp_view_t *x, const tp_column_t *c,
     int32_t s) {
-    uint8_t *out = (uint8_t *)tp_at(m, m->off_input);
-    bool i16 = tp_is_i16(m), u8 = x->dtype == TP_U8, i8 = x->dtype == TP_I8;
-    const uint8_t *from = x->data;
-    int32_t factor = s > 0 ? c->s.m : c->s.m * (1 << -s), half = s > 0 ? 1 << (s - 1) : 0;
-    s = s > 0 ? s : 0;
-    // Neighbours are often the same (background): what it became is remembered.
-    int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
-    for (uint32_t i = 0, n = x->count; i < n; i++) {
-        int32_t q = u8 ? from[i]
-            : i8       ? ((const int8_t *)from)[i]
-                       : ((const int16_t *)(const void *)from)[i];
-        if (q != last) {
-            last = q;
-            v = ((q * factor + half) >> s) + c->offset;
-            most = v > most ? v : most;
-            least = v < least ? v : least;
-        }
-        if (i16) {
-            ((int16_t *)(void *)out)[i] = (int16_t)v;
-        } else {
-            ((int8_t *)out)[i] = (int8_t)v;
-        }
-    }
-    return (uint32_t)(most > -least ? most : -least);
+    tp_ki_scale_t by = {
+        s > 0 ? c->s.m : c->s.m * (1 << -s), s > 0 ? 1 << (s - 1) : 0, s > 0 ? s : 0, c->offset};
+    return tp_ki_scale(tp_at(m, m->off_input), tp_is_i16(m), x->data, x->dtype, x->count, &by);
 }
 
 // One pass at the exponent the map has; returns the largest |v|.

@@ -3,6 +3,41 @@
 
 #if TP_INTEGER
 
+// Neighbours are often the same (background): what it became is remembered.
+#define TP_KI_SCALE(from, to) \
+    do { \
+        const from *q = x; \
+        to *p = out; \
+        for (const from *end = q + n; q < end; q++, p++) { \
+            if (*q != last) { \
+                last = *q; \
+                v = ((last * by->factor + by->half) >> by->shift) + by->offset; \
+                most = v > most ? v : most; \
+                least = v < least ? v : least; \
+            } \
+            *p = (to)v; \
+        } \
+    } while (0)
+
+uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
+    const tp_ki_scale_t *by) {
+    int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
+    if (dtype == 'B' && wide) {
+        TP_KI_SCALE(uint8_t, int16_t);
+    } else if (dtype == 'B') {
+        TP_KI_SCALE(uint8_t, int8_t);
+    } else if (dtype == 'b' && wide) {
+        TP_KI_SCALE(int8_t, int16_t);
+    } else if (dtype == 'b') {
+        TP_KI_SCALE(int8_t, int8_t);
+    } else if (wide) {
+        TP_KI_SCALE(int16_t, int16_t);
+    } else {
+        TP_KI_SCALE(int16_t, int8_t);
+    }
+    return (uint32_t)(most > -least ? most : -least);
+}
+
 #define TP_KI_COUNTS(name, type) \
     uint32_t tp_ki_count_##name(const type *x, size_t n) { \
         uint32_t total = 0; \

@@ -43,6 +43,15 @@ typedef struct {
     uint32_t shift;
 } tp_ki_row_t;
 
+// out[i] = ((x[i] * factor + half) >> shift) + offset, cut to its type; nothing overflows. x: uint8,
+// int8 or int16 ('B', 'b', 'h'), out: int8, or int16 where `wide`. Returns the largest |out| before it
+// was cut.
+typedef struct {
+    int32_t factor, half, shift, offset;
+} tp_ki_scale_t;
+uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
+    const tp_ki_scale_t *by);
+
 // How many elements are not zero; their columns, rising (room for n).
 uint32_t tp_ki_count_i8(const int8_t *x, size_t n);
 uint32_t tp_ki_count_i16(const int16_t *x, size_t n);
