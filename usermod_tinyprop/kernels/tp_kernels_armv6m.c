@@ -335,10 +335,9 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
         int64_t sums[4] = {0};
         for (size_t from = 0; from < n; from += 64u) {
             size_t some = n - from < 64u ? n - from : 64u;
-            int32_t part[4];
+            int32_t part[4] = {0};
             const uint16_t *columns = index != NULL ? index->columns + from : NULL;
             if (taken == 1u) {
-                part[0] = 0;
                 for (size_t j = 0; j < some; j++) {
                     size_t i = index != NULL ? columns[j] : from + j;
                     part[0] += row[i] * x[i];
