@@ -343,7 +343,7 @@ def test_glue_gives_the_sources_their_own_flags(micropython, images, tmp_path):
             assert made.returncode == 0, made.stderr.decode()[-2000:]
     # What is frozen: the board's own modules, and the package.
     text = (ROOT / "ports" / "esp32" / "manifest.py").read_text()
-    assert 'package("tinyprop"' in text and "boards/manifest.py" in text
+    assert 'include("../package"' in text and "boards/manifest.py" in text
 
 
 # --- Flashing by esptool ---

@@ -7,7 +7,7 @@ import tinyprop as tp
 
 INPUTS, CLASSES, STEPS = 64, 10, 200
 POLICIES = (tp.Full(), tp.TopK(4), tp.TinyProp(), tp.TinyPropV2())
-# Firmware may be built without layers of maps.
+# Firmware may be built without layers of maps and without integers.
 MAPS = hasattr(tp, "Conv2D")
 WEIGHTED = (tp.Dense, tp.Conv2D) if MAPS else (tp.Dense,)
 
@@ -69,8 +69,8 @@ for policy in POLICIES:
     train(policy, tp.SGD(lr=0.05))
 for policy in (POLICIES[0], POLICIES[3]) if MAPS else ():
     train(policy, tp.SGD(lr=0.05), maps)
-for dtype in ("i16", "i8"):
-    for layers in (dense, maps):
+for dtype in ("i16", "i8") if hasattr(tp.Sequential, "astype") else ():
+    for layers in (dense, maps) if MAPS else (dense,):
         for policy in (POLICIES[0], POLICIES[3]):
             train(policy, tp.SGD(lr=0.05), layers, dtype)
 print("OK")

@@ -171,7 +171,7 @@ def m_with(**kw):
 
 
 raises(ValueError, ("loss 'hinge'", "softmax_cross_entropy"), m_with, loss="hinge")
-raises(ValueError, ("dtype 'i8'", "f32"), m_with, dtype="i8")
+raises(ValueError, ("dtype 'f64'", "f32, i16, i8"), m_with, dtype="f64")
 raises(ValueError, ("batch_size 0", "1..65535"), m_with, batch_size=0)
 raises(ValueError, ("batch_size 65536", "1..65535"), m_with, batch_size=65536)
 raises(TypeError, "batch_size must be an integer", m_with, batch_size=1.5)

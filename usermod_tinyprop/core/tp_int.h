@@ -35,14 +35,14 @@ tp_mant_t tp_mant(float f);
 int32_t tp_quantize(float f, int32_t e);
 
 // round(v / n), halves away from 0.
-int32_t tp_divide(int64_t v, uint32_t n);
+int32_t tp_round_divide(int64_t v, uint32_t n);
 
 // floor((-p + a random number below 2^t) / 2^t): p / -2^t on average. The generator is asked only
 // where 0 < t <= 30; for larger t the result is 0.
 int32_t tp_round_at_random(tp_model_t *m, int32_t p, int32_t t);
 
-// sigmoid of t * 2^-12, times 32768; |t| < 32768.
-int32_t tp_int_sigmoid(int32_t t);
+// tanh of t * 2^-13, times 16384; |t| < 32768. sigmoid(x) = (1 + tanh(x / 2)) / 2.
+int32_t tp_int_tanh(int32_t t);
 
 static inline bool tp_is_i16(const tp_model_t *m) {
     return m->dtype == TP_I16;

@@ -136,8 +136,8 @@ static int64_t tp_int_finish(const tp_int_t *k, size_t i, int64_t z, int32_t e_z
     if (activation >= TP_SIGMOID) {
         int32_t t = tp_clip(tp_shift(z, TP_INT_OUT - e_z), 32767), bits = tp_map_bits(k->m);
         bool tanh = activation == TP_TANH;
-        int32_t s = tp_int_sigmoid(tanh ? tp_clip(t + t, 32767) : t);
-        s = tanh ? s + s - 32768 : s;
+        int32_t s = tp_int_tanh(tanh ? tp_clip(t + t, 32767) : t);
+        s = tanh ? s + s : 16384 + s;
         if (k->last) {
             ((int32_t *)(void *)k->out)[i] = (s + 4) >> 3;
         } else {
@@ -299,7 +299,7 @@ static bool tp_int_pool_forward(const tp_int_t *k) {
                 continue;
             }
             // Windows at an edge have fewer places; their unit is the same.
-            int64_t z = tp_divide(sum * ((int64_t)1 << up), places);
+            int64_t z = tp_round_divide(sum * ((int64_t)1 << up), places);
             z = tp_int_finish(k, i, z * ((int64_t)1 << (8 - up)), e - 8);
             peak = z > peak ? z : peak;
         }
@@ -609,7 +609,7 @@ static void tp_int_pass_on(const tp_int_t *k) {
         tp_inside_t in = tp_inside(&q);
         uint32_t places = (uint32_t)((in.y1 - in.y0) * (in.x1 - in.x0));
         for (int32_t c = 0; c < t->c; c++, d++) {
-            int32_t share = tp_shift(mean ? tp_divide((int64_t)*d * 256, places) : *d, s);
+            int32_t share = tp_shift(mean ? tp_round_divide((int64_t)*d * 256, places) : *d, s);
             size_t first_at = tp_place(&q, in.y0, in.x0) + (size_t)c;
             for (int32_t y = in.y0; y < in.y1; y++) {
                 for (int32_t x = in.x0; x < in.x1; x++) {
