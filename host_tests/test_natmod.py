@@ -96,6 +96,14 @@ def plain(board):
     return name, build_qemu.build_qemu(name, plain=True, options=options)
 
 
+def as_trained_by(arch, lines):
+    """Modules for small heaps are built without integers."""
+    integers = arch not in build_natmod.SMALL_HEAP
+    return "".join(
+        line for line in lines.splitlines(keepends=True) if integers or "-i" not in line
+    )
+
+
 @pytest.mark.parametrize("board", BOARDS)
 def test_board_takes_its_module_and_trains_as_the_firmware_does(
     package,
@@ -107,7 +115,8 @@ def test_board_takes_its_module_and_trains_as_the_firmware_does(
     code = "import sys, tinyprop; print(*[m for m in sys.modules if m.startswith('_tinyprop_')])"
     with sim_qemu.running(*plain(board)) as port:
         out = mpremote(port, "mount", tmp_path, "exec", code, "run", CRC_SCRIPT)
-    assert out.endswith(f"\n_tinyprop_{BOARDS[board]}\n{expected_crcs}")
+    crcs = as_trained_by(BOARDS[board], expected_crcs)
+    assert out.endswith(f"\n_tinyprop_{BOARDS[board]}\n{crcs}")
 
 
 def test_mip_brings_a_working_tinyprop_to_a_pico_that_lacks_it(package, run_mpy, tmp_path):
@@ -120,7 +129,8 @@ def test_mip_brings_a_working_tinyprop_to_a_pico_that_lacks_it(package, run_mpy,
     assert script.read_text() != CRC_SCRIPT.read_text()
     with sim_rp2.running(image, tmp_path / "flash.bin") as port:
         mpremote(port, "mip", "install", package)
-        assert mpremote(port, "run", script) == run_mpy(script)
+        crcs = as_trained_by("armv6m", run_mpy(script))
+        assert mpremote(port, "run", script) == crcs
 
 
 # --- Modules that do not fit ---

@@ -62,6 +62,10 @@ def prepare(arch):
     return micropython
 
 
+# The module lies in the heap, and a Pico's is small: integers only by FEATURES=dense,integers.
+SMALL_HEAP = {"armv6m": ["TINYPROP_INTEGER=0"]}
+
+
 def recipe(arch):
     files = [*sorted(PORT.glob("[!.]*")), MODULE / "micropython.mk"]
     if arch == "xtensawin":
@@ -109,7 +113,7 @@ def build_natmod(arch, wanted=features.ALL):
     with locked(build.name):
         say(f"Building _tinyprop.mpy for {arch} ...")
         arguments = [f"ARCH={arch}", f"MPY_DIR={micropython}", build / "_tinyprop.native.mpy"]
-        arguments += wanted.variables()
+        arguments += wanted.variables() or SMALL_HEAP.get(arch, [])
         arguments += [f"MPY_LD={setup_env.PYTHON} {micropython}/tools/mpy_ld.py"]
         make(micropython, build, build, [*arguments, "-f", PORT / "Makefile"], recipe(arch))
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from common import BUILD, ROOT, fail
 
 # Part -> variable of usermod_tinyprop/micropython.mk and .cmake, files of the Python package.
 PARTS = {
-    "maps": ("TINYPROP_MAPS", ("budget.py", "maps.py")),
+    "maps": ("TINYPROP_MAPS", ("budget.py", "convert.py", "maps.py")),
     "integers": ("TINYPROP_INTEGER", ("convert.py",)),
     "kernels": ("TINYPROP_SINGLE", ()),
     "measure": ("TINYPROP_PROFILE", ("measure.py",)),
@@ -38,7 +38,9 @@ class Features:
 
     def without(self):
         """Files of the Python package that stay out."""
-        return [name for p in self.left_out for name in PARTS[p][1]]
+        kept = [name for p in PARTS if p not in self.left_out for name in PARTS[p][1]]
+        names = {name for p in self.left_out for name in PARTS[p][1]}
+        return sorted(names - set(kept))
 
     def manifest(self, path):
         """A port's manifest, or one that includes it without those files."""

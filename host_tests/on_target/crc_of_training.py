@@ -56,6 +56,7 @@ def train(policy, optimizer, layers=dense, dtype="f32"):
         tp.train_step(x, y)
     end = checksum(m)
     assert end != start
+    tp.use(None)  # or the next model would have to lie beside this one
     s = m.stats()
     name = type(policy).__name__ + ("" if layers == dense else "-maps")
     name += "" if dtype == "f32" else "-" + dtype
@@ -69,7 +70,7 @@ for policy in POLICIES:
     train(policy, tp.SGD(lr=0.05))
 for policy in (POLICIES[0], POLICIES[3]) if MAPS else ():
     train(policy, tp.SGD(lr=0.05), maps)
-for dtype in ("i16", "i8") if hasattr(tp.Sequential, "astype") else ():
+for dtype in ("i16", "i8") if hasattr(_tinyprop.Model, "exponents") else ():
     for layers in (dense, maps) if MAPS else (dense,):
         for policy in (POLICIES[0], POLICIES[3]):
             train(policy, tp.SGD(lr=0.05), layers, dtype)

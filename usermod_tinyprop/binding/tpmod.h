@@ -195,6 +195,8 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
 #define TPMOD_INTEGER_METHODS(X) \
     X(var, MP_QSTR_floats, tpmod_model_floats_obj) \
     X(fixed, MP_QSTR_exponents, tpmod_model_exponents_obj)
+#elif TP_MAPS
+#define TPMOD_INTEGER_METHODS(X) X(var, MP_QSTR_floats, tpmod_model_floats_obj)
 #else
 #define TPMOD_INTEGER_METHODS(X)
 #endif

@@ -883,6 +883,10 @@ static mp_obj_t tpmod_model_exponents(mp_obj_t self_in, mp_obj_t l_in) {
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_exponents_obj, tpmod_model_exponents);
 
+#endif
+
+#if TP_INTEGER || TP_MAPS
+
 // floats(l, w, b, put): float32 copies of weights and biases of layer l into the buffers w and b,
 // or with put from there into the model; either may be None
 static mp_obj_t tpmod_model_floats(size_t n_args, const mp_obj_t *args) {

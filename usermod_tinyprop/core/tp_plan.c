@@ -218,7 +218,10 @@ static bool tp_trains(const tp_layer_spec_t *s) {
 
 // What models of integers can do.
 static int tp_check_integers(const tp_spec_t *s, tp_fault_t *fault) {
-    if (!TP_INTEGER || (s->dtype != TP_I8 && s->dtype != TP_I16)) {
+    if (!TP_INTEGER) {
+        return tp_fail(fault, TP_ERR_FEATURE, "integers", -1, 0.0f, 0.0f, 0.0f);
+    }
+    if (s->dtype != TP_I8 && s->dtype != TP_I16) {
         return tp_fail(fault, TP_ERR_DTYPE, "dtype", -1, s->dtype, 0.0f, 0.0f);
     }
     if (s->opt.kind != TP_SGD || s->batch != 1) {
