@@ -13,7 +13,9 @@ import build_qemu
 import kernel_costs
 import layer_instructions
 import qemu_instructions
+import rp2040_cycles
 import rp2040_mnist
+import sim_rp2
 from build_unix import build_unix
 from common import BUILD, ROOT, fail, run_main, say
 from records import Records, print_table
@@ -113,7 +115,7 @@ def bench_boards(targets):
 
 def bench_layers(targets):
     """Single layers on the host and on an emulated Cortex-M4F without an operating system."""
-    boards = [b for b in ("x86-64", "M4F") if not layer_instructions.missing_for(b)]
+    boards = [b for b in ("x86-64", "M3", "M4F") if not layer_instructions.missing_for(b)]
     results = layer_instructions.measure_all(boards)
     if "M4F" not in results:
         say("Targets of the Cortex-M4F: not measured, QEMU is missing")
@@ -126,6 +128,11 @@ def bench_layers(targets):
     for policy, limit in (("Full", 4.0), ("TopK", 2.0)):
         what = f"mlp-784-64-10 {policy}"
         targets.append((f"M4F: {what}, instructions per dense MAC", per_mac(what), "<=", limit))
+    for board, most in (("M3", 4.0), ("M4F", 2.5)):
+        for dtype in ("i8", "i16"):
+            what = f"mlp-784-64-10-{dtype} Full"
+            count = results[board][0][what] / layer_instructions.dense_macs(what)
+            targets.append((f"{board}: {what}, instructions per MAC", count, "<=", most))
     floor = per_mac("dense-256-64 full")
     for layer in ("conv3x3-16-16@16", "conv3x3-32-32@8", "conv1x1-64-64@8"):
         full = f"{layer} full"
@@ -181,6 +188,15 @@ def bench_tables(targets):
         targets.append(("six data sets: mean backward effort", effort, "<=", 0.06))
 
 
+def bench_rp2040(targets):
+    firmware = BUILD / "firmware" / rp2040_cycles.BOARD / "firmware.bin"
+    if not firmware.is_file() or not rp2040_cycles.MPREMOTE.is_file():
+        say("Integers on the RP2040: not measured, there is no firmware: make firmware")
+        return
+    with sim_rp2.running(firmware, BUILD / "bench" / "rp2040-flash.bin") as port:
+        targets += rp2040_cycles.measure_integers(port)
+
+
 def bench_mnist(targets):
     data = os.environ.get("DATA")
     if not data:
@@ -197,6 +213,7 @@ def main():
     bench_step(targets)
     bench_boards(targets)
     bench_layers(targets)
+    bench_rp2040(targets)
     bench_mnist(targets)
     bench_kernels(targets)
     bench_tables(targets)
