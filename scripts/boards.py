@@ -60,6 +60,10 @@ class OverMpremote:
         self.transport.enter_raw_repl(soft_reset=False, timeout_overall=PROMPT_SECONDS)
         self.serial.timeout = ANSWER_SECONDS
 
+    def fresh(self):
+        self.transport.exit_raw_repl()
+        self.transport.enter_raw_repl(soft_reset=True, timeout_overall=PROMPT_SECONDS)
+
     def run(self, code):
         return self.transport.exec_raw(code, timeout=ANSWER_SECONDS)
 
@@ -83,6 +87,11 @@ class OverAmpy:
 
     def enter(self):
         self.board.enter_raw_repl()
+        self.serial.timeout = ANSWER_SECONDS
+
+    def fresh(self):
+        self.board.exit_raw_repl()
+        self.board.enter_raw_repl()  # resets
         self.serial.timeout = ANSWER_SECONDS
 
     def run(self, code):
@@ -151,6 +160,11 @@ class Board:
     def abi(self):
         """(version, sub-version) of the .mpy files that its MicroPython loads."""
         return (self.mpy or 0) & 0xFF, (self.mpy or 0) >> 8 & 3
+
+    def fresh(self):
+        """A soft reset: the heap in one piece again."""
+        with self.watched():
+            self.link.fresh()
 
     def run(self, code):
         """Run code; returns what it printed."""

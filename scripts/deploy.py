@@ -327,6 +327,7 @@ def deploy(arguments):
         say(f"{files} copied: {count:,} bytes in {seconds:.1f} s, checked by SHA-256")
         if module:
             try:
+                board.fresh()
                 version = board.run("import tinyprop\nprint(tinyprop.__version__)").decode()
             except Fault as e:
                 raise BoardError(f"tinyprop is installed, but the board cannot use it: {e}") from e
