@@ -118,6 +118,8 @@ for wish in (
     "tp.Sequential([four, tp.Dense(2, external=True), d])",
     "tp.Sequential.plan([four, d], budget=1000)",
     "tp.load('maps.tp')",
+    "tp.Sequential([four, d], dtype='i8')",
+    "tp.load('integers.tp')",
 ):
     try:
         eval(wish)
@@ -130,6 +132,7 @@ SAVE = """
 import tinyprop as tp
 maps = tp.Sequential([tp.Input((4, 4, 1)), tp.Conv2D(2, 3), tp.Flatten(), tp.Dense(2)])
 maps.save("maps.tp")
+tp.Sequential([tp.Input(4), tp.Dense(2)], dtype="i8").save("integers.tp")
 m = tp.Sequential([tp.Input(4), tp.Dense(5, activation="relu"), tp.Dense(3)], policy=tp.Full())
 m.train_step(b"1234", 2)
 m.save("dense.tp")
@@ -146,9 +149,15 @@ def test_what_is_left_out_says_how_to_get_it_and_files_are_the_same(mpy, small_m
     *refused, last = out.splitlines()
     assert code == 0 and last == f"False {answer.strip()}", out
     names = [line.split()[0] for line in refused]
-    assert names == ["AttributeError"] * 2 + ["ValueError"] * 3 + ["FormatError"], out
+    assert names == ["AttributeError"] * 2 + ["ValueError"] * 3 + [
+        "FormatError",
+        "ValueError",
+        "FormatError",
+    ], out
     assert all("built without" in line and "FEATURES=all" in line for line in refused), out
     assert "layer 1 (Dense)" in refused[3] and "maps.tp" in refused[5]
+    assert all("without layers of maps" in refused[i] for i in (3, 5)), out
+    assert all("without integers" in refused[i] for i in (6, 7)), out
     assert (tmp_path / "again.tp").read_bytes() == (tmp_path / "dense.tp").read_bytes()
 
 

@@ -231,7 +231,9 @@ static mp_obj_t tpmod_model_make_new(const mp_obj_type_t *type, size_t n_args, s
     if (n_args == 1 || args[1] == mp_const_none) {
         int err = tp_model_check(b.buf, b.len);
         if (err < 0) {
-            fault.what = "layers of maps";
+            // Of integers, if the head says so: the build lacks one or the other.
+            bool ints = err == TP_ERR_FEATURE && ((const tp_model_t *)b.buf)->dtype != 0;
+            fault.what = !TP_INTEGER && ints ? "integers" : "layers of maps";
             tpmod_raise_fault(err == TP_ERR_FEATURE ? err : TP_ERR_FORMAT, &fault, NULL);
         }
     } else {
