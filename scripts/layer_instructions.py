@@ -3,6 +3,7 @@ callgrind, on emulated Cortex-M cores without an operating system by QEMU's -ico
 and, per board, the CRC-32 of what was trained. Records: build/bench/layers.json."""
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -60,6 +61,17 @@ def bare_metal(core):
     """What a program for a core without an operating system is compiled with."""
     linker = ["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"]
     return [*CORES[core][1], "-mthumb", BENCHMARKS / "bare_metal.c", *linker]
+
+
+def of_process(*command, env=None):
+    """Instructions that callgrind counts in a whole process."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
+    environment = {**os.environ, **(env or {})}
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    counted = re.search(r"Collected : (\d+)", run.stderr)
+    if run.returncode != 0 or not counted:
+        fail(f"valgrind failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}")
+    return int(counted[1])
 
 
 def counted_by_callgrind(program):
