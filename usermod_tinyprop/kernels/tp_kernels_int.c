@@ -3,6 +3,13 @@
 
 #if TP_INTEGER
 
+// Four bytes at an address that is a multiple of 4, whatever they are.
+typedef uint32_t __attribute__((may_alias)) tp_word_t;
+
+static inline bool tp_is_aligned(const void *p) {
+    return ((uintptr_t)p & 3u) == 0;
+}
+
 // Neighbours are often the same (background): what it became is remembered.
 #define TP_KI_SCALE(from, to) \
     do { \
@@ -19,9 +26,47 @@
         } \
     } while (0)
 
+// Pixels where 0 stays 0, by fours; both addresses are multiples of 4. Returns the largest.
+static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x, size_t fours,
+    const tp_ki_scale_t *by) {
+    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
+    uint32_t most = 0, bits = wide ? 16u : 8u, full = wide ? 1u : 3u;
+    for (const tp_word_t *end = x + fours; x < end; x++) {
+        uint32_t four = *x, v = 0;
+        if (four == 0) {
+            *out++ = 0;
+            if (wide) {
+                *out++ = 0;
+            }
+            continue;
+        }
+        for (uint32_t i = 0; i < 4u; i++, four >>= 8) {
+            uint32_t p = four & 255u;
+            v >>= bits;
+            if (p != 0) {
+                p = (p * factor + half) >> shift;
+                most = p > most ? p : most;
+                v |= p << (32u - bits);
+            }
+            if ((i & full) == full) {
+                *out++ = v;
+            }
+        }
+    }
+    return most;
+}
+
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by) {
     int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
+    if (dtype == 'B' && by->offset == 0 && by->factor > 0 && tp_is_aligned(x) &&
+        tp_is_aligned(out)) {
+        size_t done = n & ~(size_t)3u;
+        most = (int32_t)tp_ki_scale_pixels(out, wide, x, done / 4u, by);
+        out = (uint8_t *)out + (wide ? 2u * done : done);
+        x = (const uint8_t *)x + done;
+        n -= done;
+    }
     if (dtype == 'B' && wide) {
         TP_KI_SCALE(uint8_t, int16_t);
     } else if (dtype == 'B') {
@@ -38,6 +83,17 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
     return (uint32_t)(most > -least ? most : -least);
 }
 
+// The columns of a word's values that are not 0.
+#define TP_KI_FOUND(mask, at) \
+    if ((word & (mask)) != 0) { \
+        *to++ = (uint16_t)(i + (at)); \
+    }
+#define TP_KI_WORD_i8 \
+    TP_KI_FOUND(0xffu, 0) \
+    TP_KI_FOUND(0xff00u, 1u) TP_KI_FOUND(0xff0000u, 2u) TP_KI_FOUND(0xff000000u, 3u)
+#define TP_KI_WORD_i16 TP_KI_FOUND(0xffffu, 0) TP_KI_FOUND(0xffff0000u, 1u)
+
+// How many; which. Zeros lie together, whole words of them.
 #define TP_KI_COUNTS(name, type) \
     uint32_t tp_ki_count_##name(const type *x, size_t n) { \
         uint32_t total = 0; \
@@ -47,12 +103,21 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
         return total; \
     } \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
-        uint32_t total = 0; \
-        for (size_t i = 0; i < n; i++) { \
-            columns[total] = (uint16_t)i; \
-            total += x[i] != 0; \
+        uint16_t *to = columns; \
+        const size_t some = 4u / sizeof(type); \
+        size_t i = 0; \
+        for (; tp_is_aligned(x) && i + some <= n; i += some) { \
+            uint32_t word = *(const tp_word_t *)(const void *)(x + i); \
+            if (word != 0) { \
+                TP_KI_WORD_##name \
+            } \
         } \
-        return total; \
+        for (; i < n; i++) { \
+            if (x[i] != 0) { \
+                *to++ = (uint16_t)i; \
+            } \
+        } \
+        return (uint32_t)(to - columns); \
     }
 
 TP_KI_COUNTS(i8, int8_t)
