@@ -108,11 +108,16 @@ static const uint16_t tp_exp2_table[33] = {32768, 32066, 31379, 30706, 30048, 29
     27554, 26964, 26386, 25821, 25268, 24726, 24196, 23678, 23170, 22674, 22188, 21713, 21247,
     20792, 20347, 19911, 19484, 19066, 18658, 18258, 17867, 17484, 17109, 16743, 16384};
 
-int32_t tp_int_tanh(int32_t t) {
+// sigmoid(x) = (1 + tanh(x / 2)) / 2
+int32_t tp_int_squash(uint8_t activation, int32_t t, int32_t bits) {
+    bool tanh = activation == TP_TANH;
+    t = tanh ? tp_clip(t + t, 32767) : t;
     uint32_t u = (uint32_t)(t < 0 ? -t : t), i = u >> 9, f = u & 511u;
     int32_t a = tp_tanh_table[i], b = tp_tanh_table[i + 1u];
     a += ((b - a) * (int32_t)f + 256) >> 9;
-    return t < 0 ? -a : a;
+    a = t < 0 ? -a : a;
+    a = tanh ? a + a : 16384 + a;
+    return (a + (1 << (14 - bits))) >> (15 - bits);
 }
 
 // --- Where things are ---

@@ -399,49 +399,111 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     }
 }
 
-static void tp_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t to) {
-    int8_t *w = row->w;
-    for (size_t i = from; i < to; i++) {
-        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
-        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
-        w[i] = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
-    }
-}
-
-static void tp_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t to) {
-    int16_t *w = row->w;
-    for (size_t i = from; i < to; i++) {
-        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
-        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
-        w[i] = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
-    }
-}
-
 // Bytes from the begin of a row to the next word of 4.
 static uint32_t tp_skew(const tp_ki_row_t *row) {
     return (0u - (uint32_t)(uintptr_t)row->w) & 3u;
 }
 
-// Columns at .. at + n of a row, in C.
-static void tp_some(bool wide, const tp_ki_row_t *row, const void *x, size_t at, size_t n) {
-    if (wide) {
-        tp_some_i16(row, x, at, at + n);
-    } else {
-        tp_some_i8(row, x, at, at + n);
+// n columns of a row from `from` on, one by one.
+static TP_APART void tp_some(bool wide, const tp_ki_row_t *row, const void *x, size_t from,
+    size_t n) {
+    for (size_t i = from; i < from + n; i++) {
+        int8_t *w = (int8_t *)row->w + i;
+        int16_t *w_wide = (int16_t *)row->w + i;
+        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
+        int32_t at = wide ? ((const int16_t *)x)[i] : ((const int8_t *)x)[i];
+        int32_t v = (wide ? *w_wide : *w) + ((row->g * at + noise) >> row->shift);
+        if (wide) {
+            *w_wide = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
+        } else {
+            *w = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
+        }
+    }
+}
+
+// x of four int8 from v on as lanes of 16 bits.
+static inline void tp_lanes(uint32_t *pairs, const int8_t *v) {
+    pairs[0] = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
+    pairs[1] = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
+}
+
+// Columns from .. from + n of a row, n a multiple of 4 (2) and w + from of 4 bytes.
+static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uint32_t *pairs,
+    size_t from, size_t n) {
+    uint32_t shift = row->shift, mask = (1u << shift) - 1u, odd = from & 1u;
+    uint32_t step = tp_ki_noise_step(shift), bias = 1u << (15u - (shift & 15u));
+    uint32_t noise = tp_ki_noise(row->noise, shift, from);
+    uint8_t *w = row->w;
+    size_t bytes = wide ? 2u : 1u;
+    tp_update_t q = {w + from * bytes, pairs, noise << 16, row->g, 0xffff0000u, step << 16, 0, 0,
+        0x80008000u, 0, w + (from + n) * bytes};
+    void (*update)(tp_update_t *) = odd ? tp_update_odd_i16 : tp_update_i16;
+    if (!wide) {
+        noise |= tp_ki_noise(row->noise, shift, from + 2u) << 16;
+        q.noise = noise + 0x80008000u;
+        q.shift = shift;
+        q.step = (step << (1u - odd) & mask) * 0x10001u;
+        q.fields = (2u * bias - 1u) * 0x10001u;
+        q.lanes = (mask + 0x8000u) * 0x10001u;
+        q.signs = 0x80808080u;
+        q.bias = 0u - bias * 0x01010101u;
+        update = odd ? tp_update_odd_i8 : tp_update_i8;
+    }
+    while (q.w != q.end) {
+        update(&q);
+        if (q.w != q.end) {
+            tp_some(wide, row, x, (size_t)((uint8_t *)q.w - w) / bytes, 4u / bytes);
+            q.w = (uint8_t *)q.w + 4u;
+        }
+    }
+}
+
+// All columns. Rows by where they begin in a word of 4 bytes, since x has to be unpacked for each
+// kind; of these those `skew`, `skew` + `step` ... bytes before one.
+static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
+    const void *x, size_t cols, uint32_t skew, uint32_t step) {
+    uint32_t pairs[TP_BLOCK / 2u];
+    for (; skew < 4u; skew += step) {
+        size_t first = wide ? skew / 2u : skew, unpacked = SIZE_MAX;
+        first = first < cols ? first : cols;
+        for (size_t from = first; from <= cols; from += TP_BLOCK) {
+            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK;
+            size_t words = n & ~(size_t)(wide ? 1u : 3u);
+            for (size_t o = 0; o < n_rows; o++) {
+                if (tp_skew(&rows[o]) != skew) {
+                    continue;
+                }
+                if (unpacked != from && wide) {
+                    memcpy(pairs, (const int16_t *)x + from, 2u * words);
+                } else if (unpacked != from) {
+                    for (size_t i = 0; i < words; i += 4u) {
+                        tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
+                    }
+                }
+                unpacked = from;
+                if (from == first) {
+                    tp_some(wide, &rows[o], x, 0, first);
+                }
+                if (words > 0) {
+                    tp_words(wide, &rows[o], x, pairs, from, words);
+                }
+                tp_some(wide, &rows[o], x, from + words, n - words);
+            }
+        }
     }
 }
 
 static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const tp_word_t *from,
     const tp_word_t *to) {
     uint32_t mask = (1u << row->shift) - 1u, bias = 1u << (15u - (row->shift & 15u));
-    tp_list_t q = {from, to, row->g, row->shift, row->w, row->noise * 0x10001u + 0x80008000u,
-        (2u * bias - 1u) * 0x10001u, (mask + 0x8000u) * 0x10001u, 0x80808080u,
-        0u - bias * 0x01010101u};
-    if (wide) {
-        q.shift = 0xffff0000u; // of the upper weight
-        q.noise = row->noise << 16;
-        q.signs = 0x80008000u;
-        q.bias = 0;
+    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16, 0, 0, 0x80008000u, 0};
+    if (!wide) {
+        q.shift = row->shift;
+        q.noise = row->noise * 0x10001u + 0x80008000u;
+        q.fields = (2u * bias - 1u) * 0x10001u;
+        q.lanes = (mask + 0x8000u) * 0x10001u;
+        q.signs = 0x80808080u;
+        q.bias = 0u - bias * 0x01010101u;
     }
     while (q.from != to) {
         q.from = wide ? tp_list_i16(&q) : tp_list_i8(&q);
@@ -452,190 +514,83 @@ static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const 
     }
 }
 
-// All rows whose first column is an even one in its word, the words with columns of index.
+// The words with columns of index, of the rows that begin `skew` bytes before a word.
 static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
-    const void *x, size_t cols, const tp_ki_index_t *index) {
+    const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
     tp_word_t list[TP_BLOCK / 8u];
-    uint32_t each = wide ? 2u : 4u; // columns of a word
-    for (uint32_t skew = 0; skew < 4u; skew += wide ? 4u : 2u) {
-        size_t first = skew < cols ? skew : cols,
-               last = first + ((cols - first) & ~(size_t)(each - 1u));
-        uint32_t shifts = 0;
-        for (size_t o = 0; o < n_rows; o++) {
-            if (tp_skew(&rows[o]) == skew) {
-                shifts |= 1u << rows[o].shift;
-                tp_some(wide, &rows[o], x, 0, first);
-                tp_some(wide, &rows[o], x, last, cols - last);
-            }
-        }
-        const uint16_t *c = index->columns, *end = c + index->total;
-        while (shifts != 0 && c < end) {
-            tp_word_t *to = list;
-            for (; c < end && to < list + TP_BLOCK / 8u; c++) {
-                size_t at = ((*c - first) & ~(size_t)(each - 1u)) + first;
-                if (*c < first || at >= last) {
-                    continue;
-                }
-                if (wide) {
-                    const int16_t *v = (const int16_t *)x + at;
-                    to->x = (uint32_t)v[1] << 16 | (uint16_t)v[0];
-                } else {
-                    const int8_t *v = (const int8_t *)x + at;
-                    to->x = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
-                    to->x_odd = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
-                }
-                to++->at = (uint32_t)at * (wide ? 2u : 1u);
-                while (c + 1 < end && c[1] < at + each) {
-                    c++;
-                }
-            }
-            for (uint32_t s = 8; s <= 16u; s++) {
-                if ((shifts >> s & 1u) == 0) {
-                    continue;
-                }
-                uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
-                for (tp_word_t *q = list; q < to; q++) {
-                    uint32_t noise = wide ? q->at / 4u * step : q->at / 2u * step;
-                    q->noise = wide ? noise << 16 : (noise & mask) | ((noise + step) & mask) << 16;
-                }
-                for (size_t o = 0; o < n_rows; o++) {
-                    if (tp_skew(&rows[o]) == skew && rows[o].shift == s) {
-                        tp_list_row(wide, &rows[o], x, list, to);
-                    }
-                }
-            }
+    size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
+    uint32_t shifts = 0;
+    for (size_t o = 0; o < n_rows; o++) {
+        if (tp_skew(&rows[o]) == skew) {
+            shifts |= 1u << rows[o].shift;
+            size_t over = (cols - first) & (each - 1u);
+            tp_some(wide, &rows[o], x, 0, first);
+            tp_some(wide, &rows[o], x, cols - over, over);
         }
     }
-}
-
-// Columns from .. from + n of a row, n a multiple of 4 and w + from of 4 bytes.
-static void tp_words_i8(const tp_ki_row_t *row, const int8_t *x, const uint32_t *pairs,
-    size_t from, size_t n) {
-    uint32_t shift = row->shift, mask = (1u << shift) - 1u;
-    uint32_t odd = from & 1u, step = tp_ki_noise_step(shift) << (1u - odd) & mask;
-    uint32_t bias = 1u << (15u - shift);
-    int8_t *w = row->w;
-    tp_update_t q = {.w = w + from,
-        .x = pairs,
-        .noise = (tp_ki_noise(row->noise, shift, from) |
-                     tp_ki_noise(row->noise, shift, from + 2u) << 16) +
-            0x80008000u,
-        .g = row->g,
-        .shift = shift,
-        .step = step * 0x10001u,
-        .fields = (2u * bias - 1u) * 0x10001u,
-        .lanes = (mask + 0x8000u) * 0x10001u,
-        .signs = 0x80808080u,
-        .bias = 0u - bias * 0x01010101u,
-        .end = w + from + n};
-    while (q.w != q.end) {
-        (odd ? tp_update_odd_i8 : tp_update_i8)(&q);
-        if (q.w != q.end) {
-            size_t at = (size_t)((int8_t *)q.w - w);
-            tp_some_i8(row, x, at, at + 4u);
-            q.w = w + at + 4u;
+    const uint16_t *c = index->columns, *end = c + index->total;
+    while (shifts != 0 && c < end) {
+        tp_word_t *to = list;
+        for (; c < end && to < list + TP_BLOCK / 8u; c++) {
+            size_t at = *c;
+            if (at < next) { // in the word of before, or in front of all
+                continue;
+            }
+            at -= (at - first) & (each - 1u);
+            next = at + each;
+            if (next > cols) {
+                break;
+            }
+            to->at = (uint32_t)at;
+            if (wide) {
+                memcpy(&to->x, (const int16_t *)x + at, 4);
+                to->at *= 2u;
+            } else {
+                tp_lanes(&to->x, (const int8_t *)x + at);
+            }
+            to++;
         }
-    }
-}
-
-static void tp_words_i16(const tp_ki_row_t *row, const int16_t *x, const uint32_t *pairs,
-    size_t from, size_t n) {
-    int16_t *w = row->w;
-    tp_update_t q = {.w = w + from,
-        .x = pairs,
-        .noise = tp_ki_noise(row->noise, 16, from) << 16,
-        .g = row->g,
-        .shift = 0xffff0000u, // of the upper weight
-        .step = tp_ki_noise_step(16) << 16,
-        .signs = 0x80008000u,
-        .end = w + from + n};
-    while (q.w != q.end) {
-        (from & 1u ? tp_update_odd_i16 : tp_update_i16)(&q);
-        if (q.w != q.end) {
-            size_t at = (size_t)((int16_t *)q.w - w);
-            tp_some_i16(row, x, at, at + 2u);
-            q.w = w + at + 2u;
-        }
-    }
-}
-
-// All columns. Rows by where they begin in a word of 4 bytes, since x has to be unpacked for each
-// kind; of them those that begin at `from`, `from` + `step` ... columns before one.
-static TP_APART void tp_all_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x,
-    size_t cols, size_t skew, size_t step) {
-    uint32_t pairs[TP_BLOCK / 2u];
-    for (; skew < 4u; skew += step) {
-        size_t first = skew < cols ? skew : cols, unpacked = SIZE_MAX;
-        for (size_t from = first; from <= cols; from += TP_BLOCK) {
-            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, words = n & ~(size_t)3u;
+        c = next > cols ? end : c;
+        for (uint32_t s = 8; s <= 16u; s++) {
+            uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
+            if ((shifts >> s & 1u) == 0) {
+                continue;
+            }
+            for (tp_word_t *q = list; q < to; q++) {
+                uint32_t noise = (wide ? q->at / 4u : q->at / 2u) * step;
+                q->noise = wide ? noise << 16 : (noise & mask) | ((noise + step) & mask) << 16;
+            }
             for (size_t o = 0; o < n_rows; o++) {
-                if (tp_skew(&rows[o]) != skew) {
-                    continue;
+                if (tp_skew(&rows[o]) == skew && rows[o].shift == s) {
+                    tp_list_row(wide, &rows[o], x, list, to);
                 }
-                if (unpacked != from) {
-                    const int8_t *v = x + from;
-                    for (size_t i = 0; i < words / 2u; i += 2u, v += 4) {
-                        pairs[i] = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
-                        pairs[i + 1u] = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
-                    }
-                    unpacked = from;
-                }
-                if (from == first) {
-                    tp_some_i8(&rows[o], x, 0, first);
-                }
-                if (words > 0) {
-                    tp_words_i8(&rows[o], x, pairs, from, words);
-                }
-                tp_some_i8(&rows[o], x, from + words, from + n);
-            }
-        }
-    }
-}
-
-static TP_APART void tp_all_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x,
-    size_t cols, size_t skew) {
-    uint32_t pairs[TP_BLOCK / 2u];
-    for (; skew < 2u; skew++) {
-        size_t first = skew < cols ? skew : cols, unpacked = SIZE_MAX;
-        for (size_t from = first; from <= cols; from += TP_BLOCK) {
-            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, words = n & ~(size_t)1u;
-            for (size_t o = 0; o < n_rows; o++) {
-                if (tp_skew(&rows[o]) != 2u * skew) {
-                    continue;
-                }
-                if (unpacked != from) {
-                    memcpy(pairs, x + from, 2u * words);
-                    unpacked = from;
-                }
-                if (from == first) {
-                    tp_some_i16(&rows[o], x, 0, first);
-                }
-                if (words > 0) {
-                    tp_words_i16(&rows[o], x, pairs, from, words);
-                }
-                tp_some_i16(&rows[o], x, from + words, from + n);
             }
         }
     }
 }
 
 // Where a list is worth it, the rows whose words begin at an even column go by it.
+static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
+    size_t cols, const tp_ki_index_t *index) {
+    if (index == NULL || index->total * 8u >= cols * (wide ? 4u : 3u) || cols < 4u) {
+        tp_all_update(wide, rows, n_rows, x, cols, 0, wide ? 2u : 1u);
+        return;
+    }
+    tp_list_update(wide, rows, n_rows, x, cols, index, 0);
+    if (!wide) {
+        tp_list_update(wide, rows, n_rows, x, cols, index, 2u);
+    }
+    tp_all_update(wide, rows, n_rows, x, cols, wide ? 2u : 1u, 2u);
+}
+
 void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    bool some = index != NULL && index->total * 8u < cols * 3u;
-    if (some) {
-        tp_list_update(false, rows, n_rows, x, cols, index);
-    }
-    tp_all_update_i8(rows, n_rows, x, cols, some, some ? 2u : 1u);
+    tp_update(false, rows, n_rows, x, cols, index);
 }
 
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    bool some = index != NULL && index->total * 2u < cols;
-    if (some) {
-        tp_list_update(true, rows, n_rows, x, cols, index);
-    }
-    tp_all_update_i16(rows, n_rows, x, cols, some);
+    tp_update(true, rows, n_rows, x, cols, index);
 }
 
 // Single columns: one row. All: two rows at a time, the last one perhaps with nothing.

@@ -10,22 +10,6 @@ static inline bool tp_is_aligned(const void *p) {
     return ((uintptr_t)p & 3u) == 0;
 }
 
-// Neighbours are often the same (background): what it became is remembered.
-#define TP_KI_SCALE(from, to) \
-    do { \
-        const from *q = x; \
-        to *p = out; \
-        for (const from *end = q + n; q < end; q++, p++) { \
-            if (*q != last) { \
-                last = *q; \
-                v = ((last * by->factor + by->half) >> by->shift) + by->offset; \
-                most = v > most ? v : most; \
-                least = v < least ? v : least; \
-            } \
-            *p = (to)v; \
-        } \
-    } while (0)
-
 // Pixels where 0 stays 0, by fours; both addresses are multiples of 4. Returns the largest.
 static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x, size_t fours,
     const tp_ki_scale_t *by) {
@@ -67,18 +51,21 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
         x = (const uint8_t *)x + done;
         n -= done;
     }
-    if (dtype == 'B' && wide) {
-        TP_KI_SCALE(uint8_t, int16_t);
-    } else if (dtype == 'B') {
-        TP_KI_SCALE(uint8_t, int8_t);
-    } else if (dtype == 'b' && wide) {
-        TP_KI_SCALE(int8_t, int16_t);
-    } else if (dtype == 'b') {
-        TP_KI_SCALE(int8_t, int8_t);
-    } else if (wide) {
-        TP_KI_SCALE(int16_t, int16_t);
-    } else {
-        TP_KI_SCALE(int16_t, int8_t);
+    for (size_t i = 0; i < n; i++) {
+        int32_t q = dtype == 'B' ? ((const uint8_t *)x)[i]
+            : dtype == 'b'       ? ((const int8_t *)x)[i]
+                                 : ((const int16_t *)x)[i];
+        if (q != last) { // neighbours are often the same
+            last = q;
+            v = ((q * by->factor + by->half) >> by->shift) + by->offset;
+            most = v > most ? v : most;
+            least = v < least ? v : least;
+        }
+        if (wide) {
+            ((int16_t *)out)[i] = (int16_t)v;
+        } else {
+            ((int8_t *)out)[i] = (int8_t)v;
+        }
     }
     return (uint32_t)(most > -least ? most : -least);
 }
@@ -199,6 +186,42 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 }
 
 #endif
+
+static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
+    return v < -limit ? -limit : v > limit ? limit : v;
+}
+
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+    int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
+    int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
+    int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
+    int32_t limit = by->limit, peak = (int32_t)*most;
+    size_t o = 0;
+    for (; o < n; o++) {
+        int32_t v = z[o], bias = b[o];
+        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, 1 << (28 - up))) {
+            break;
+        }
+        v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
+        if (by->relu && v < 0) {
+            v = 0;
+        }
+        int32_t size = v < 0 ? -v : v;
+        peak = size > peak ? size : peak;
+        v = tp_ki_clip((v + half) >> down, limit);
+        v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
+        if (bytes == 1u) {
+            ((int8_t *)out)[o] = (int8_t)v;
+        } else if (bytes == 2u) {
+            ((int16_t *)out)[o] = (int16_t)v;
+        } else {
+            ((int32_t *)out)[o] = v;
+        }
+    }
+    *most = (uint32_t)peak;
+    return o;
+}
 
 #ifdef __ARM_FEATURE_SAT
 #include <arm_acle.h>
