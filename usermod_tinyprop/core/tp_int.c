@@ -108,11 +108,16 @@ static const uint16_t tp_exp2_table[33] = {32768, 32066, 31379, 30706, 30048, 29
     27554, 26964, 26386, 25821, 25268, 24726, 24196, 23678, 23170, 22674, 22188, 21713, 21247,
     20792, 20347, 19911, 19484, 19066, 18658, 18258, 17867, 17484, 17109, 16743, 16384};
 
-int32_t tp_int_tanh(int32_t t) {
+// sigmoid(x) = (1 + tanh(x / 2)) / 2
+int32_t tp_int_squash(uint8_t activation, int32_t t, int32_t bits) {
+    bool tanh = activation == TP_TANH;
+    t = tanh ? tp_clip(t + t, 32767) : t;
     uint32_t u = (uint32_t)(t < 0 ? -t : t), i = u >> 9, f = u & 511u;
     int32_t a = tp_tanh_table[i], b = tp_tanh_table[i + 1u];
     a += ((b - a) * (int32_t)f + 256) >> 9;
-    return t < 0 ? -a : a;
+    a = t < 0 ? -a : a;
+    a = tanh ? a + a : 16384 + a;
+    return (a + (1 << (14 - bits))) >> (15 - bits);
 }
 
 // --- Where things are ---
@@ -231,6 +236,25 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
     return tp_scaled((float)((int32_t *)tp_layer_bias(m, l))[i], TP_INT_BIAS);
 }
 
+// How many of n weights are at least `most` large, which is more than three quarters of the range.
+static size_t tp_count_large(const tp_model_t *m, const void *w, size_t n, int32_t most) {
+    const uint32_t *words = w, some = tp_is_i16(m) ? 2u : 4u;
+    size_t large = 0;
+    for (size_t i = 0, end = 0; end < n; words++) {
+        end = n - i < some ? n : i + some;
+        // Few weights have a sign bit that differs from both bits below it: none else is so large.
+        bool any = end == n ||
+            ((*words ^ *words << 1) & (*words ^ *words << 2) &
+                (some == 2u ? 0x80008000u : 0x80808080u)) != 0;
+        for (; any && i < end; i++) {
+            int32_t v = tp_load(m, w, i);
+            large += tp_clip(v, most - 1) != v;
+        }
+        i = end;
+    }
+    return large;
+}
+
 // Where more than one weight in 64 has come close to the end of the range, all are halved, one
 // exponent up. A few that are clipped cost less than one bit of all others.
 static void tp_grow_weights(tp_model_t *m) {
@@ -238,15 +262,13 @@ static void tp_grow_weights(tp_model_t *m) {
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
         void *w = tp_layer_weights(m, l);
-        size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0, i = 0, large = 0;
-        for (; i < n; i++) {
-            large += tp_clip(tp_load(m, w, i), most - 1) != tp_load(m, w, i);
-        }
+        size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0;
+        size_t large = tp_count_large(m, w, n, most);
         if (large * 64u <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
         uint32_t draw = 0;
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             draw = (i & 31u) == 0 ? tp_rng_next(m->rng) : draw >> 1;
             tp_store(m, w, i, (tp_load(m, w, i) + (int32_t)(draw & 1u)) >> 1);
         }

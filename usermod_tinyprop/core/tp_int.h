@@ -41,8 +41,8 @@ int32_t tp_round_divide(int64_t v, uint32_t n);
 // where 0 < t <= 30; for larger t the result is 0.
 int32_t tp_round_at_random(tp_model_t *m, int32_t p, int32_t t);
 
-// tanh of t * 2^-13, times 16384; |t| < 32768. sigmoid(x) = (1 + tanh(x / 2)) / 2.
-int32_t tp_int_tanh(int32_t t);
+// tanh or sigmoid of t * 2^-12, times 2^bits; |t| < 32768.
+int32_t tp_int_squash(uint8_t activation, int32_t t, int32_t bits);
 
 static inline bool tp_is_i16(const tp_model_t *m) {
     return m->dtype == TP_I16;

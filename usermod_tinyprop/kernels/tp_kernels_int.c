@@ -3,41 +3,84 @@
 
 #if TP_INTEGER
 
-// Neighbours are often the same (background): what it became is remembered.
-#define TP_KI_SCALE(from, to) \
-    do { \
-        const from *q = x; \
-        to *p = out; \
-        for (const from *end = q + n; q < end; q++, p++) { \
-            if (*q != last) { \
-                last = *q; \
-                v = ((last * by->factor + by->half) >> by->shift) + by->offset; \
-                most = v > most ? v : most; \
-                least = v < least ? v : least; \
-            } \
-            *p = (to)v; \
-        } \
-    } while (0)
+// Four bytes at an address that is a multiple of 4, whatever they are.
+typedef uint32_t __attribute__((may_alias)) tp_word_t;
+
+static inline bool tp_is_aligned(const void *p) {
+    return ((uintptr_t)p & 3u) == 0;
+}
+
+// Pixels where 0 stays 0, by fours; both addresses are multiples of 4. Returns the largest.
+static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x, size_t fours,
+    const tp_ki_scale_t *by) {
+    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
+    uint32_t most = 0, bits = wide ? 16u : 8u, full = wide ? 1u : 3u;
+    for (const tp_word_t *end = x + fours; x < end; x++) {
+        uint32_t four = *x, v = 0;
+        if (four == 0) {
+            *out++ = 0;
+            if (wide) {
+                *out++ = 0;
+            }
+            continue;
+        }
+        for (uint32_t i = 0; i < 4u; i++, four >>= 8) {
+            uint32_t p = four & 255u;
+            v >>= bits;
+            if (p != 0) {
+                p = (p * factor + half) >> shift;
+                most = p > most ? p : most;
+                v |= p << (32u - bits);
+            }
+            if ((i & full) == full) {
+                *out++ = v;
+            }
+        }
+    }
+    return most;
+}
 
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by) {
     int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
-    if (dtype == 'B' && wide) {
-        TP_KI_SCALE(uint8_t, int16_t);
-    } else if (dtype == 'B') {
-        TP_KI_SCALE(uint8_t, int8_t);
-    } else if (dtype == 'b' && wide) {
-        TP_KI_SCALE(int8_t, int16_t);
-    } else if (dtype == 'b') {
-        TP_KI_SCALE(int8_t, int8_t);
-    } else if (wide) {
-        TP_KI_SCALE(int16_t, int16_t);
-    } else {
-        TP_KI_SCALE(int16_t, int8_t);
+    if (dtype == 'B' && by->offset == 0 && by->factor > 0 && tp_is_aligned(x) &&
+        tp_is_aligned(out)) {
+        size_t done = n & ~(size_t)3u;
+        most = (int32_t)tp_ki_scale_pixels(out, wide, x, done / 4u, by);
+        out = (uint8_t *)out + (wide ? 2u * done : done);
+        x = (const uint8_t *)x + done;
+        n -= done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int32_t q = dtype == 'B' ? ((const uint8_t *)x)[i]
+            : dtype == 'b'       ? ((const int8_t *)x)[i]
+                                 : ((const int16_t *)x)[i];
+        if (q != last) { // neighbours are often the same
+            last = q;
+            v = ((q * by->factor + by->half) >> by->shift) + by->offset;
+            most = v > most ? v : most;
+            least = v < least ? v : least;
+        }
+        if (wide) {
+            ((int16_t *)out)[i] = (int16_t)v;
+        } else {
+            ((int8_t *)out)[i] = (int8_t)v;
+        }
     }
     return (uint32_t)(most > -least ? most : -least);
 }
 
+// The columns of a word's values that are not 0.
+#define TP_KI_FOUND(mask, at) \
+    if ((word & (mask)) != 0) { \
+        *to++ = (uint16_t)(i + (at)); \
+    }
+#define TP_KI_WORD_i8 \
+    TP_KI_FOUND(0xffu, 0) \
+    TP_KI_FOUND(0xff00u, 1u) TP_KI_FOUND(0xff0000u, 2u) TP_KI_FOUND(0xff000000u, 3u)
+#define TP_KI_WORD_i16 TP_KI_FOUND(0xffffu, 0) TP_KI_FOUND(0xffff0000u, 1u)
+
+// How many; which. Zeros lie together, whole words of them.
 #define TP_KI_COUNTS(name, type) \
     uint32_t tp_ki_count_##name(const type *x, size_t n) { \
         uint32_t total = 0; \
@@ -47,12 +90,21 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
         return total; \
     } \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
-        uint32_t total = 0; \
-        for (size_t i = 0; i < n; i++) { \
-            columns[total] = (uint16_t)i; \
-            total += x[i] != 0; \
+        uint16_t *to = columns; \
+        const size_t some = 4u / sizeof(type); \
+        size_t i = 0; \
+        for (; tp_is_aligned(x) && i + some <= n; i += some) { \
+            uint32_t word = *(const tp_word_t *)(const void *)(x + i); \
+            if (word != 0) { \
+                TP_KI_WORD_##name \
+            } \
         } \
-        return total; \
+        for (; i < n; i++) { \
+            if (x[i] != 0) { \
+                *to++ = (uint16_t)i; \
+            } \
+        } \
+        return (uint32_t)(to - columns); \
     }
 
 TP_KI_COUNTS(i8, int8_t)
@@ -134,6 +186,42 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 }
 
 #endif
+
+static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
+    return v < -limit ? -limit : v > limit ? limit : v;
+}
+
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+    int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
+    int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
+    int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
+    int32_t limit = by->limit, peak = (int32_t)*most;
+    size_t o = 0;
+    for (; o < n; o++) {
+        int32_t v = z[o], bias = b[o];
+        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, 1 << (28 - up))) {
+            break;
+        }
+        v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
+        if (by->relu && v < 0) {
+            v = 0;
+        }
+        int32_t size = v < 0 ? -v : v;
+        peak = size > peak ? size : peak;
+        v = tp_ki_clip((v + half) >> down, limit);
+        v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
+        if (bytes == 1u) {
+            ((int8_t *)out)[o] = (int8_t)v;
+        } else if (bytes == 2u) {
+            ((int16_t *)out)[o] = (int16_t)v;
+        } else {
+            ((int32_t *)out)[o] = v;
+        }
+    }
+    *most = (uint32_t)peak;
+    return o;
+}
 
 #ifdef __ARM_FEATURE_SAT
 #include <arm_acle.h>

@@ -64,6 +64,17 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
 void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
     uint32_t shift, const tp_ki_index_t *index);
 
+// out[o] = clip((z[o] + b[o] * 2^up) * 2^-down) to -limit..limit, both rounded (halves up); below 0
+// it is 0 where `relu`. -16 < up < 16, -8 < down < 31, limit <= 2^22; out: int8, int16 or int32, of so
+// many bytes. Ends before a z or b that is too large for 32 bits; returns how many it did. *most
+// becomes the largest |.| before it is shifted down, where that is more.
+typedef struct {
+    int32_t up, down, limit;
+    bool relu;
+} tp_ki_finish_t;
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most);
+
 // dx[i] += g * w[i] (i16: (g * w[i]) >> 8) for each of the rows; |g| <= 32767, and so few rows that
 // nothing overflows.
 void tp_ki_rows_dx_i8(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols,
