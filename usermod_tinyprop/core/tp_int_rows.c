@@ -92,6 +92,16 @@ static size_t tp_place(const tp_k_window_t *q, int32_t y, int32_t x) {
     return ((size_t)y * (size_t)q->w + (size_t)x) * (size_t)q->c + (size_t)q->c0;
 }
 
+// Place (y, x) of the map in the order of a patch.
+static size_t tp_tap(const tp_k_window_t *q, int32_t y, int32_t x) {
+    return (size_t)((y - q->y0) * q->kw + x - q->x0);
+}
+
+// So many places in a line lie one after the other, in the map as in the patch.
+static int32_t tp_run(const tp_k_window_t *q, const tp_inside_t *in) {
+    return q->n == q->c ? in->x1 - in->x0 : 1;
+}
+
 // The window at place (y, x) of the output, of one group of channels.
 static tp_k_window_t tp_int_window(const tp_geometry_t *g, int32_t y, int32_t x, uint32_t group) {
     int32_t n = (int32_t)(g->groups > 1 ? 1u : g->in.c);
@@ -105,11 +115,14 @@ static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
     }
     size_t n = (size_t)q->n * k->bytes;
     tp_inside_t in = tp_inside(q);
-    memset(k->gathered, 0, k->g.fan_in * k->bytes);
+    int32_t run = tp_run(q, &in);
+    if (in.y1 - in.y0 < q->kh || in.x1 - in.x0 < q->kw) {
+        memset(k->gathered, 0, k->g.fan_in * k->bytes);
+    }
     for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x++) {
-            size_t at = (size_t)((y - q->y0) * q->kw + x - q->x0);
-            memcpy(k->gathered + at * n, k->x + tp_place(q, y, x) * k->bytes, n);
+        for (int32_t x = in.x0; x < in.x1; x += run) {
+            size_t at = tp_tap(q, y, x);
+            memcpy(k->gathered + at * n, k->x + tp_place(q, y, x) * k->bytes, n * (size_t)run);
         }
     }
     return k->gathered;
@@ -118,12 +131,33 @@ static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
 // map = map + patch * 2^-s, as far as the patch lies on it.
 static void tp_int_scatter(int32_t *map, const int32_t *patch, const tp_k_window_t *q, int32_t s) {
     tp_inside_t in = tp_inside(q);
+    int32_t run = tp_run(q, &in);
     for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x++) {
-            const int32_t *from = patch + ((y - q->y0) * q->kw + x - q->x0) * q->n;
+        for (int32_t x = in.x0; x < in.x1; x += run) {
+            const int32_t *from = patch + tp_tap(q, y, x) * (size_t)q->n;
             int32_t *to = map + tp_place(q, y, x);
-            for (int32_t j = 0; j < q->n; j++) {
-                to[j] += tp_shift(from[j], s);
+            for (int32_t j = 0; j < q->n * run; j++) {
+                to[j] += s == 0 ? from[j] : tp_shift(from[j], s);
+            }
+        }
+    }
+}
+
+// sum = sum + d * the patch, as far as it lies on the map.
+static void tp_int_add_patch(const tp_int_t *k, int32_t *sum, int32_t d, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    int32_t run = tp_run(q, &in);
+    for (int32_t y = in.y0; y < in.y1; y++) {
+        for (int32_t x = in.x0; x < in.x1; x += run) {
+            int32_t *to = sum + tp_tap(q, y, x) * (size_t)q->n;
+            const void *from = k->x + tp_place(q, y, x) * k->bytes;
+            size_t n = (size_t)(q->n * run);
+            if (n == 1) {
+                *to += d * tp_load(k->m, from, 0);
+            } else if (k->wide) {
+                tp_ki_axpy_i16(to, d, from, n);
+            } else {
+                tp_ki_axpy_i8(to, d, from, n);
             }
         }
     }
@@ -199,6 +233,47 @@ static uint32_t tp_int_lost_bits(const tp_int_t *k) {
     return k->wide ? (uint32_t)tp_bit_length((k->g.fan_in + 63u) / 64u - 1u) : 0;
 }
 
+// So many channels at once.
+#define TP_INT_CHANNELS 16u
+
+// Channel by channel, one filter each, no more than 64 taps: the outputs of one place. Returns the
+// largest size, see above.
+static int64_t tp_int_depthwise_at(const tp_int_t *k, int32_t y, int32_t x, int32_t e,
+    uint64_t *macs) {
+    uint32_t taps = k->g.fan_in, channels = k->g.groups;
+    int64_t peak = 0;
+    for (uint32_t c = 0; c < channels; c += TP_INT_CHANNELS) {
+        int32_t z[TP_INT_CHANNELS] = {0};
+        uint32_t n = channels - c < TP_INT_CHANNELS ? channels - c : TP_INT_CHANNELS;
+        tp_k_window_t q = tp_int_window(&k->g, y, x, c);
+        tp_inside_t in = tp_inside(&q);
+        const uint8_t *w = k->w + (size_t)c * taps * k->bytes;
+        for (int32_t v = in.y0; v < in.y1; v++) {
+            for (int32_t u = in.x0; u < in.x1; u++) {
+                const void *from = k->x + tp_place(&q, v, u) * k->bytes;
+                const void *tap = w + tp_tap(&q, v, u) * k->bytes;
+                if (k->wide) {
+                    tp_ki_channels_i16(z, tap, taps, from, n);
+                } else {
+                    tp_ki_channels_i8(z, tap, taps, from, n);
+                }
+                if (k->skip) {
+                    *macs += k->wide ? tp_ki_count_i16(from, n) : tp_ki_count_i8(from, n);
+                }
+            }
+        }
+        *macs += k->skip ? 0 : (uint64_t)n * taps;
+        size_t i = ((size_t)y * k->t->w + (size_t)x) * channels + c;
+        int64_t size = tp_int_finish_all(k, i, z, k->b + c, n, e);
+        peak = size > peak ? size : peak;
+    }
+    return peak;
+}
+
+static bool tp_int_is_plain_depthwise(const tp_int_t *k) {
+    return k->g.groups > 1 && k->g.filters == 1 && k->g.fan_in <= 64u;
+}
+
 // One pass over a row with weights at the exponent its map has. Returns whether it has to be done
 // again.
 static bool tp_int_weights_forward(const tp_int_t *k, uint64_t *macs) {
@@ -211,6 +286,11 @@ static bool tp_int_weights_forward(const tp_int_t *k, uint64_t *macs) {
     *macs = 0;
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
+            if (tp_int_is_plain_depthwise(k)) {
+                int64_t size = tp_int_depthwise_at(k, y, x, e, macs);
+                peak = size > peak ? size : peak;
+                continue;
+            }
             for (uint32_t group = 0; group < g->groups; group++) {
                 tp_k_window_t q = tp_int_window(g, y, x, group);
                 const void *patch = tp_int_patch(k, &q);
@@ -446,6 +526,25 @@ static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t 
     }
 }
 
+// The same where each channel has one filter: d of output `at`, channel c, goes back to its window.
+static void tp_int_channel_dx(const tp_int_t *k, int32_t *map, int32_t d, const tp_k_window_t *q,
+    int32_t shift, bool some) {
+    tp_inside_t in = tp_inside(q);
+    const uint8_t *w = k->w + (size_t)q->c0 * k->g.fan_in * k->bytes;
+    for (int32_t y = in.y0; y < in.y1; y++) {
+        for (int32_t x = in.x0; x < in.x1; x++) {
+            size_t at = tp_place(q, y, x);
+            if (some && tp_load(k->m, k->x, at) == 0) {
+                continue;
+            }
+            int32_t dx = d * tp_load(k->m, w, tp_tap(q, y, x)) >> (k->wide ? 8 : 0);
+            map[at] += shift == 0 ? dx : tp_shift(dx, shift);
+            k->t->macs += some;
+        }
+    }
+    k->t->macs += some ? 0 : k->g.fan_in;
+}
+
 // Old weights give d of the source map.
 static void tp_int_weights_dx(const tp_int_t *k) {
     tp_model_t *m = k->m;
@@ -462,10 +561,18 @@ static void tp_int_weights_dx(const tp_int_t *k) {
     int32_t shift = tp_int_join(m, t->source, first, e, NULL);
     int32_t *map = tp_int_delta(m, t->source - 1u);
     const int32_t *d = k->d;
+    bool plain = tp_int_is_plain_depthwise(k);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
             for (uint32_t group = 0; group < g->groups; group++, d += g->filters) {
+                if (plain && *d == 0) {
+                    continue;
+                }
                 tp_k_window_t q = tp_int_window(g, y, x, group);
+                if (plain) {
+                    tp_int_channel_dx(k, map, tp_shift(*d, less), &q, shift, k->skip && relu);
+                    continue;
+                }
                 tp_ki_index_t room;
                 const tp_ki_index_t *index = NULL;
                 int32_t *dx = direct ? map + tp_place(&q, q.y0, q.x0) : k->spare;
@@ -570,12 +677,7 @@ static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
             touched = true;
             tp_k_window_t q =
                 tp_int_window(g, (int32_t)(place / t->w), (int32_t)(place % t->w), o / g->filters);
-            const void *patch = tp_int_patch(k, &q);
-            if (k->wide) {
-                tp_ki_axpy_i16(sum, tp_shift(d, less), patch, n);
-            } else {
-                tp_ki_axpy_i8(sum, tp_shift(d, less), patch, n);
-            }
+            tp_int_add_patch(k, sum, less == 0 ? d : tp_shift(d, less), &q);
             t->macs += n;
         }
         if (!touched) {

@@ -308,6 +308,12 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 #endif
 
 #define TP_KI_AXPY(name, type) \
+    void tp_ki_channels_##name(int32_t *restrict z, const type *w, size_t taps, const type *x, \
+        size_t n) { \
+        for (int32_t *end = z + n; z < end; z++, w += taps, x++) { \
+            *z += *w * *x; \
+        } \
+    } \
     void tp_ki_axpy_##name(int32_t *sum, int32_t d, const type *x, size_t n) { \
         for (size_t i = 0; i < n; i++) { \
             sum[i] += d * x[i]; \

@@ -103,6 +103,10 @@ void tp_ki_dense_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t 
 void tp_ki_row_update_wide_i8(const tp_ki_row_t *row, const int16_t *x, size_t cols);
 void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t cols);
 
+// z[j] += w[j * taps] * x[j]: one tap of n channels with a filter each.
+void tp_ki_channels_i8(int32_t *z, const int8_t *w, size_t taps, const int8_t *x, size_t n);
+void tp_ki_channels_i16(int32_t *z, const int16_t *w, size_t taps, const int16_t *x, size_t n);
+
 // sum[i] += d * x[i]
 void tp_ki_axpy_i8(int32_t *sum, int32_t d, const int8_t *x, size_t n);
 void tp_ki_axpy_i16(int32_t *sum, int32_t d, const int16_t *x, size_t n);
