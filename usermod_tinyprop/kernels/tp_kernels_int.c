@@ -270,21 +270,20 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
 
 TP_KI_ROW(tp_ki_row_i8, int8_t, int8_t, tp_ki_clip_i8)
 
-#define DENSE_i16
 #if TP_KERNELS_ARMV7M
-#define DENSE_i8 \
+#define DENSE(name) \
     if (index == NULL) { \
-        tp_ki_dense_update_i8(rows, n_rows, x, cols); \
+        tp_ki_dense_update_##name(rows, n_rows, x, cols); \
         return; \
     }
 #else
-#define DENSE_i8
+#define DENSE(name)
 #endif
 
 #define TP_KI_UPDATE(name, type, row_update, its_shift) \
     void tp_ki_rows_update_##name(const tp_ki_row_t *rows, size_t n_rows, const type *x, \
         size_t cols, const tp_ki_index_t *index) { \
-        DENSE_##name for (; n_rows > 0; n_rows--, rows++) { \
+        DENSE(name) for (; n_rows > 0; n_rows--, rows++) { \
             if (index == NULL) { \
                 row_update(rows, its_shift, x, cols); \
                 continue; \

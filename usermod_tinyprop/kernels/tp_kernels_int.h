@@ -97,8 +97,9 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
     const tp_ki_index_t *index);
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index);
-// The first of them without index, where a file for the instruction set has only that.
+// Both without index, where a file for the instruction set has only that.
 void tp_ki_dense_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols);
+void tp_ki_dense_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols);
 // The same with an x of more bits, |x| <= 32767, |g| <= 32767, 5 <= shift <= 29.
 void tp_ki_row_update_wide_i8(const tp_ki_row_t *row, const int16_t *x, size_t cols);
 void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t cols);
