@@ -238,19 +238,20 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
 
 // How many of n weights are at least `most` large, which is more than three quarters of the range.
 static size_t tp_count_large(const tp_model_t *m, const void *w, size_t n, int32_t most) {
-    const uint32_t *words = w, some = tp_is_i16(m) ? 2u : 4u;
+    uint32_t half = tp_is_i16(m) ? 1u : 2u, signs = tp_is_i16(m) ? 0x80008000u : 0x80808080u;
+    const uint32_t *words = w, *end = words + (n >> half);
     size_t large = 0;
-    for (size_t i = 0, end = 0; end < n; words++) {
-        end = n - i < some ? n : i + some;
+    for (; words <= end; words++) {
         // Few weights have a sign bit that differs from both bits below it: none else is so large.
-        bool any = end == n ||
-            ((*words ^ *words << 1) & (*words ^ *words << 2) &
-                (some == 2u ? 0x80008000u : 0x80808080u)) != 0;
-        for (; any && i < end; i++) {
-            int32_t v = tp_load(m, w, i);
+        if (words < end && ((*words ^ *words << 1) & (*words ^ *words << 2) & signs) == 0) {
+            continue;
+        }
+        size_t from = (size_t)(words - (const uint32_t *)w) << half;
+        size_t to = words < end ? from + (1u << half) : n;
+        for (; from < to; from++) {
+            int32_t v = tp_load(m, w, from);
             large += tp_clip(v, most - 1) != v;
         }
-        i = end;
     }
     return large;
 }
@@ -521,8 +522,13 @@ float tp_int_sum_abs(tp_model_t *m, uint32_t l) {
     const int32_t *d = tp_int_delta(m, l);
     uint32_t n = tp_row_size(&tp_table(m)[l]);
     uint64_t sum = 0;
+    uint32_t some = 0; // of 2^16 values of 15 bits
     for (uint32_t i = 0; i < n; i++) {
-        sum += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
+        some += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
+        if ((i & 65535u) == 65535u || i + 1u == n) {
+            sum += some;
+            some = 0;
+        }
     }
     int32_t over = tp_bit_length(sum) - 32;
     over = over > 0 ? over : 0;

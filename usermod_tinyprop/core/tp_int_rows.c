@@ -5,6 +5,9 @@
 
 #if TP_INTEGER
 
+// Large functions with one caller: apart, each has the registers for itself.
+#define TP_APART __attribute__((noinline))
+
 static bool tp_squashes(const tp_layer_t *t) {
     return t->activation >= TP_SIGMOID;
 }
@@ -354,22 +357,24 @@ void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
 
 // --- Backward ---
 
-static void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
-    const tp_layer_t *t = k->t;
-    size_t n = tp_row_size(t), c = t->c;
+static TP_APART void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
+    size_t n = tp_row_size(k->t), c = k->t->c;
+    int32_t unit = TP_INT_BIAS - (lr.x + k->range->e_d);
     for (size_t o = 0; o < c; o++) {
-        int64_t sum = k->d[o];
-        for (size_t i = o + c; i < n; i += c) {
-            sum += k->d[i];
+        int32_t g = k->d[o], s = 0;
+        if (n != c) {
+            int64_t sum = 0;
+            for (size_t i = o; i < n; i += c) {
+                sum += k->d[i];
+            }
+            s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
+            s = s > 0 ? s : 0;
+            g = (int32_t)(sum >> s);
         }
-        if (sum == 0) {
-            continue;
+        if (g != 0) {
+            int32_t step = tp_round_at_random(k->m, lr.m * g, unit - s);
+            k->b[o] = tp_saturate((int64_t)k->b[o] + step);
         }
-        int32_t s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
-        s = s > 0 ? s : 0;
-        int32_t down = TP_INT_BIAS - (lr.x + k->range->e_d + s);
-        int32_t step = tp_round_at_random(k->m, lr.m * (int32_t)(sum >> s), down);
-        k->b[o] = tp_saturate((int64_t)k->b[o] + step);
     }
 }
 
@@ -435,7 +440,7 @@ static int32_t tp_int_join(tp_model_t *m, uint32_t source, bool first, int32_t e
 }
 
 // So many rows of weights are handed to a kernel at once.
-#define TP_INT_ROWS 16u
+#define TP_INT_ROWS 32u
 
 static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t n, int32_t *dx,
     const tp_ki_index_t *index) {
@@ -511,7 +516,7 @@ static void tp_int_rows_update(const tp_int_t *k, const tp_ki_row_t *rows, uint3
 }
 
 // One place: every kept row takes its step.
-static void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
+static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
     tp_model_t *m = k->m;
     tp_layer_t *t = k->t;
     uint32_t n = k->g.fan_in, full = 0;

@@ -277,9 +277,13 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
 
 // As bits that compare like those of floats: sign, then size moved to the top.
 uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
-    uint32_t most = 0, up = 0;
+    uint32_t most = 0, up = 0, some = 0;
     for (size_t i = 0; i < n; i++) {
         most |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+        some += d[i] != 0;
+    }
+    if (some <= k) {
+        return some;
     }
     while (up < 30u && most >> (30u - up) == 0) {
         up++;

@@ -10,6 +10,8 @@
 
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 512u
+// Words of a list, there too.
+#define TP_LISTED 96u
 
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
@@ -33,14 +35,21 @@
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
 
+// They are added to four of 64 bits there.
+#define MORE(sum) \
+    "ldr r2, [r0]\n" "ldr r3, [r0, #4]\n" \
+    "mov r4, " sum "\n" "asrs r5, r4, #31\n" "adds r2, r2, r4\n" "adcs r3, r5\n" \
+    "stm r0!, {r2, r3}\n"
+#define MORE_SUMS "ldr r0, [sp]\n" MORE("r8") MORE("r9") MORE("r10") MORE("r11")
+
 // sums[r] = the first `bytes` of row r of w (rows stride bytes long) times x; bytes > 0.
 #define TERM(load, row, sum) load " r0, [" row ", r3]\n" "muls r0, r7\n" "add " sum ", r0\n"
 #define COLUMN(load, size) \
     load " r7, [r2, r3]\n" \
     TERM(load, "r1", "r8") TERM(load, "r4", "r9") TERM(load, "r5", "r10") TERM(load, "r6", "r11") \
     "adds r3, #" size "\n"
-#define TP_FOUR_DOTS(name, type, load, size, odd) \
-    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+#define TP_FOUR_DOTS(name, type, sum_type, load, size, odd, sums_out) \
+    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, size_t bytes) { \
         __asm volatile( \
             SAVE \
@@ -60,11 +69,11 @@
             COLUMN(load, size) \
             "cmp r3, r12\n" \
             "bne 1b\n" \
-            SUMS \
+            sums_out \
             RESTORE); \
     }
-TP_FOUR_DOTS(tp_four_dots_i8, int8_t, "ldrsb", "1", "1")
-TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
+TP_FOUR_DOTS(tp_four_dots_i8, int8_t, int32_t, "ldrsb", "1", "1", SUMS)
+TP_FOUR_DOTS(tp_four_dots_i16, int16_t, int64_t, "ldrsh", "2", "2", MORE_SUMS)
 
 // The same over the columns up to `end`, at least one; four in a turn, the first turn from its middle.
 // `half`: half of the bytes of the code of a column.
@@ -78,8 +87,8 @@ TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
     "add r5, r12\n" \
     AT(load, "r1", "r10") \
     AT(load, "r4", "r11")
-#define TP_FOUR_INDEX(name, type, load, scale, half) \
-    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+#define TP_FOUR_INDEX(name, type, sum_type, load, scale, half, sums_out) \
+    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, const uint16_t *columns, const uint16_t *end) { \
         __asm volatile( \
             SAVE \
@@ -106,11 +115,11 @@ TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
             "adds r3, #8\n" \
             "cmp r3, lr\n" \
             "bne 1b\n" \
-            SUMS \
+            sums_out \
             RESTORE); \
     }
-TP_FOUR_INDEX(tp_four_index_i8, int8_t, "ldrsb", "", "15")
-TP_FOUR_INDEX(tp_four_index_i16, int16_t, "ldrsh", "lsls r5, r5, #1\n", "16")
+TP_FOUR_INDEX(tp_four_index_i8, int8_t, int32_t, "ldrsb", "", "15", SUMS)
+TP_FOUR_INDEX(tp_four_index_i16, int16_t, int64_t, "ldrsh", "lsls r5, r5, #1\n", "16", MORE_SUMS)
 
 // Where an update stands. The loops below end before a word with a weight that may have to be
 // clipped (w < end then), with x and noise behind it.
@@ -241,7 +250,7 @@ typedef struct {
     int32_t g;
     uint32_t shift;
     void *w;
-    uint32_t noise, fields, lanes, signs, bias;
+    uint32_t noise, fields, lanes, signs, bias; // fields of int16: w
 } tp_list_t;
 
 #define TP_LIST(name, sums) \
@@ -260,12 +269,9 @@ typedef struct {
             "ldm r1!, {r2, r4-r6}\n" \
             "add r6, r8\n" \
             sums \
-            "ldr r0, [sp]\n" \
-            "adds r2, r2, r0\n" \
             "ldr r6, [r2]\n" \
             "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
-            "add r4, r12\n" \
             "mov r5, r11\n" \
             LOOK \
             "2:\n" \
@@ -291,7 +297,10 @@ TP_LIST(tp_list_i8,
     "mov r0, r9\n"
     "ands r4, r0\n"
     "ands r5, r0\n"
-    "lsls r5, r5, #8\n")
+    "lsls r5, r5, #8\n"
+    "ldr r0, [sp]\n"
+    "adds r2, r2, r0\n"
+    "add r4, r12\n")
 TP_LIST(tp_list_i16,
     "lsrs r6, r6, #16\n"
     "asrs r5, r4, #16\n"
@@ -301,7 +310,8 @@ TP_LIST(tp_list_i16,
     "adds r4, r4, r6\n"
     "adds r5, r5, r6\n"
     "asrs r4, r4, #16\n"
-    "ands r5, r7\n")
+    "ands r5, r7\n"
+    "add r2, r9\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -369,27 +379,25 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
 void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
     uint32_t shift, const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
+    const uint16_t *columns = index != NULL ? index->columns : NULL;
     for (size_t o = 0; o < rows;) {
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
         const int16_t *row = w + at * cols;
         size_t taken = rows < 4u ? 1u : 4u;
-        int64_t sums[4] = {0};
+        int64_t sums[4] = {0, 0, 0, 0};
         for (size_t from = 0; from < n; from += 64u) {
             size_t some = n - from < 64u ? n - from : 64u;
-            int32_t part[4] = {0};
-            const uint16_t *columns = index != NULL ? index->columns + from : NULL;
             if (taken == 1u) {
-                for (size_t j = 0; j < some; j++) {
-                    size_t i = index != NULL ? columns[j] : from + j;
-                    part[0] += row[i] * x[i];
+                int32_t part = 0;
+                for (size_t j = from; j < from + some; j++) {
+                    size_t i = columns != NULL ? columns[j] : j;
+                    part += row[i] * x[i];
                 }
-            } else if (index != NULL) {
-                tp_four_index_i16(part, row, x, 2u * cols, columns, columns + some);
+                sums[0] += part;
+            } else if (columns != NULL) {
+                tp_four_index_i16(sums, row, x, 2u * cols, columns + from, columns + from + some);
             } else {
-                tp_four_dots_i16(part, row + from, x + from, 2u * cols, 2u * some);
-            }
-            for (size_t r = 0; r < taken; r++) {
-                sums[r] += part[r];
+                tp_four_dots_i16(sums, row + from, x + from, 2u * cols, 2u * some);
             }
         }
         for (size_t r = 0; r < taken; r++) {
@@ -496,7 +504,8 @@ static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_
 static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const tp_word_t *from,
     const tp_word_t *to) {
     uint32_t mask = (1u << row->shift) - 1u, bias = 1u << (15u - (row->shift & 15u));
-    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16, 0, 0, 0x80008000u, 0};
+    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16,
+        (uint32_t)(uintptr_t)row->w, 0, 0x80008000u, 0};
     if (!wide) {
         q.shift = row->shift;
         q.noise = row->noise * 0x10001u + 0x80008000u;
@@ -517,21 +526,23 @@ static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const 
 // The words with columns of index, of the rows that begin `skew` bytes before a word.
 static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
     const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
-    tp_word_t list[TP_BLOCK / 8u];
+    tp_word_t list[TP_LISTED];
     size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
     uint32_t shifts = 0;
     for (size_t o = 0; o < n_rows; o++) {
         if (tp_skew(&rows[o]) == skew) {
             shifts |= 1u << rows[o].shift;
             size_t over = (cols - first) & (each - 1u);
-            tp_some(wide, &rows[o], x, 0, first);
-            tp_some(wide, &rows[o], x, cols - over, over);
+            if (first + over > 0) {
+                tp_some(wide, &rows[o], x, 0, first);
+                tp_some(wide, &rows[o], x, cols - over, over);
+            }
         }
     }
     const uint16_t *c = index->columns, *end = c + index->total;
     while (shifts != 0 && c < end) {
         tp_word_t *to = list;
-        for (; c < end && to < list + TP_BLOCK / 8u; c++) {
+        for (; c < end && to < list + TP_LISTED; c++) {
             size_t at = *c;
             if (at < next) { // in the word of before, or in front of all
                 continue;

@@ -10,11 +10,21 @@ static inline bool tp_is_aligned(const void *p) {
     return ((uintptr_t)p & 3u) == 0;
 }
 
+// The next of four pixels moves into v from above.
+#define TP_KI_PIXEL \
+    v >>= bits; \
+    if ((four & 255u) != 0) { \
+        uint32_t p = ((four & 255u) * factor + half) >> shift; \
+        most = p > most ? p : most; \
+        v |= p << (32u - bits); \
+    } \
+    four >>= 8;
+
 // Pixels where 0 stays 0, by fours; both addresses are multiples of 4. Returns the largest.
 static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x, size_t fours,
     const tp_ki_scale_t *by) {
     uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
-    uint32_t most = 0, bits = wide ? 16u : 8u, full = wide ? 1u : 3u;
+    uint32_t most = 0, bits = wide ? 16u : 8u;
     for (const tp_word_t *end = x + fours; x < end; x++) {
         uint32_t four = *x, v = 0;
         if (four == 0) {
@@ -24,15 +34,10 @@ static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x
             }
             continue;
         }
-        for (uint32_t i = 0; i < 4u; i++, four >>= 8) {
-            uint32_t p = four & 255u;
-            v >>= bits;
-            if (p != 0) {
-                p = (p * factor + half) >> shift;
-                most = p > most ? p : most;
-                v |= p << (32u - bits);
-            }
-            if ((i & full) == full) {
+        for (uint32_t i = 0; i < 2u; i++) {
+            TP_KI_PIXEL
+            TP_KI_PIXEL
+            if (wide || i != 0) {
                 *out++ = v;
             }
         }
@@ -196,11 +201,11 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
     int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
     int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
-    int32_t limit = by->limit, peak = (int32_t)*most;
+    int32_t limit = by->limit, peak = (int32_t)*most, room = 1 << (28 - up);
     size_t o = 0;
     for (; o < n; o++) {
         int32_t v = z[o], bias = b[o];
-        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, 1 << (28 - up))) {
+        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, room)) {
             break;
         }
         v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
