@@ -11,7 +11,7 @@
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 512u
 // Words of a list, there too.
-#define TP_LISTED 96u
+#define TP_LISTED 64u
 
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
@@ -31,6 +31,51 @@
     "mov r8, r4\n" "mov r9, r5\n" "mov r10, r6\n" "mov r11, r7\n" \
     "pop {r4-r7, pc}\n"
 #define ZERO "movs r7, #0\n" "mov r8, r7\n" "mov r9, r7\n" "mov r10, r7\n" "mov r11, r7\n"
+// Images: most words of four pixels are 0.
+#define PIXEL(store, at) \
+    "uxtb r7, r6\n" \
+    "muls r7, r3\n" \
+    "adds r7, r7, r5\n" \
+    "lsrs r7, r4\n" \
+    store " r7, [r0, #" at "]\n" \
+    "cmp r7, r8\n" \
+    "bls 1f\n" \
+    "mov r8, r7\n" \
+    "1:\n" \
+    "lsrs r6, r6, #8\n"
+#define TP_PIXELS(name, nothing, store, second, third, fourth, bytes) \
+    TP_NAKED static uint32_t name(void *out, const void *x, const void *end, \
+        const tp_ki_scale_t *by) { \
+        __asm volatile( \
+            SAVE \
+            "ldm r3!, {r4-r6}\n" \
+            "mov r3, r4\n" "mov r4, r6\n" \
+            "movs r7, #0\n" \
+            "mov r8, r7\n" \
+            "2:\n" \
+            "cmp r1, r2\n" \
+            "beq 4f\n" \
+            "3:\n" \
+            "ldm r1!, {r6}\n" \
+            "cmp r6, #0\n" \
+            "bne 5f\n" \
+            nothing \
+            "cmp r1, r2\n" \
+            "bne 3b\n" \
+            "4:\n" \
+            "mov r0, r8\n" \
+            RESTORE \
+            "5:\n" \
+            PIXEL(store, "0") \
+            PIXEL(store, second) \
+            PIXEL(store, third) \
+            PIXEL(store, fourth) \
+            "adds r0, #" bytes "\n" \
+            "b 2b\n"); \
+    }
+TP_PIXELS(tp_pixels_i8, "stm r0!, {r6}\n", "strb", "1", "2", "3", "4")
+TP_PIXELS(tp_pixels_i16, "movs r7, #0\n" "stm r0!, {r6, r7}\n", "strh", "2", "4", "6", "8")
+
 // Four sums where r0 pointed to.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
@@ -239,7 +284,7 @@ TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
 // Four int8 or two int16 with an input that is not zero, and where they are in a row.
 typedef struct {
     uint32_t at;      // in bytes
-    uint32_t x, x_odd; // as above; of int16 both in x
+    uint32_t x, x_odd; // lanes of 16 bits as above; two int16
     uint32_t noise;   // of a row whose own noise is 0
 } tp_word_t;
 
@@ -270,12 +315,12 @@ typedef struct {
             "add r6, r8\n" \
             sums \
             "ldr r6, [r2]\n" \
-            "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
             "mov r5, r11\n" \
             LOOK \
             "2:\n" \
             "str r4, [r2]\n" \
+            "5:\n" \
             "cmp r1, lr\n" \
             "bne 1b\n" \
             "b 4f\n" \
@@ -300,18 +345,19 @@ TP_LIST(tp_list_i8,
     "lsls r5, r5, #8\n"
     "ldr r0, [sp]\n"
     "adds r2, r2, r0\n"
-    "add r4, r12\n")
+    "add r4, r12\n"
+    "adds r4, r4, r5\n"
+    "beq 5f\n") // no weight changes
 TP_LIST(tp_list_i16,
     "lsrs r6, r6, #16\n"
-    "asrs r5, r4, #16\n"
-    "sxth r4, r4\n"
     "muls r4, r3\n"
     "muls r5, r3\n"
     "adds r4, r4, r6\n"
     "adds r5, r5, r6\n"
     "asrs r4, r4, #16\n"
     "ands r5, r7\n"
-    "add r2, r9\n")
+    "add r2, r9\n"
+    "adds r4, r4, r5\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -349,6 +395,11 @@ TP_TWO_DX(tp_two_dx_i8, "ldrsb", "1", "")
 TP_TWO_DX(tp_two_dx_i16, "ldrsh", "2", "asrs r7, r7, #8\n")
 
 // clang-format on
+
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    const uint8_t *end = (const uint8_t *)x + 4u * fours;
+    return wide ? tp_pixels_i16(out, x, end, by) : tp_pixels_i8(out, x, end, by);
+}
 
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
@@ -554,7 +605,8 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
             }
             to->at = (uint32_t)at;
             if (wide) {
-                memcpy(&to->x, (const int16_t *)x + at, 4);
+                to->x = (uint32_t)((const int16_t *)x)[at];
+                to->x_odd = (uint32_t)((const int16_t *)x)[at + 1u];
                 to->at *= 2u;
             } else {
                 tp_lanes(&to->x, (const int8_t *)x + at);

@@ -10,40 +10,29 @@ static inline bool tp_is_aligned(const void *p) {
     return ((uintptr_t)p & 3u) == 0;
 }
 
-// The next of four pixels moves into v from above.
-#define TP_KI_PIXEL \
-    v >>= bits; \
-    if ((four & 255u) != 0) { \
-        uint32_t p = ((four & 255u) * factor + half) >> shift; \
-        most = p > most ? p : most; \
-        v |= p << (32u - bits); \
-    } \
-    four >>= 8;
+#if !TP_KERNELS_ARMV6M
 
-// Pixels where 0 stays 0, by fours; both addresses are multiples of 4. Returns the largest.
-static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x, size_t fours,
-    const tp_ki_scale_t *by) {
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
     uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
-    uint32_t most = 0, bits = wide ? 16u : 8u;
-    for (const tp_word_t *end = x + fours; x < end; x++) {
-        uint32_t four = *x, v = 0;
-        if (four == 0) {
-            *out++ = 0;
-            if (wide) {
-                *out++ = 0;
-            }
-            continue;
+    uint32_t most = 0;
+    tp_word_t *to = out;
+    for (const tp_word_t *q = x, *end = q + fours; q < end; q++) {
+        uint32_t four = *q, v[4] = {0, 0, 0, 0};
+        for (uint32_t i = 0; four != 0; i++, four >>= 8) {
+            v[i] = ((four & 255u) * factor + half) >> shift;
+            most = v[i] > most ? v[i] : most;
         }
-        for (uint32_t i = 0; i < 2u; i++) {
-            TP_KI_PIXEL
-            TP_KI_PIXEL
-            if (wide || i != 0) {
-                *out++ = v;
-            }
+        if (wide) {
+            *to++ = (v[0] & 0xffffu) | v[1] << 16;
+            *to++ = (v[2] & 0xffffu) | v[3] << 16;
+        } else {
+            *to++ = (v[0] & 255u) | (v[1] & 255u) << 8 | (v[2] & 255u) << 16 | v[3] << 24;
         }
     }
     return most;
 }
+
+#endif
 
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by) {
@@ -51,7 +40,7 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
     if (dtype == 'B' && by->offset == 0 && by->factor > 0 && tp_is_aligned(x) &&
         tp_is_aligned(out)) {
         size_t done = n & ~(size_t)3u;
-        most = (int32_t)tp_ki_scale_pixels(out, wide, x, done / 4u, by);
+        most = (int32_t)tp_ki_pixels(out, wide, x, done / 4u, by);
         out = (uint8_t *)out + (wide ? 2u * done : done);
         x = (const uint8_t *)x + done;
         n -= done;
