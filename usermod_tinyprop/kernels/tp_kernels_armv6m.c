@@ -76,6 +76,42 @@
 TP_PIXELS(tp_pixels_i8, "stm r0!, {r6}\n", "strb", "1", "2", "3", "4")
 TP_PIXELS(tp_pixels_i16, "movs r7, #0\n" "stm r0!, {r6, r7}\n", "strh", "2", "4", "6", "8")
 
+// Columns of what is not 0, four at a time; returns where they end. x and end: multiples of 4.
+#define FOUND(test) \
+    test \
+    "beq 4f\n" \
+    "strh r3, [r0]\n" \
+    "adds r0, #2\n" \
+    "4:\n" \
+    "adds r3, #1\n"
+#define TP_INDEX(name, load, found) \
+    TP_NAKED static uint16_t *name(uint16_t *columns, const void *x, const void *end) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r6, lr}\n" \
+            "movs r3, #0\n" \
+            "1:\n" \
+            "cmp r1, r2\n" \
+            "bhs 3f\n" \
+            "2:\n" \
+            load \
+            "bne 5f\n" \
+            "adds r3, #4\n" \
+            "cmp r1, r2\n" \
+            "blo 2b\n" \
+            "3:\n" \
+            "pop {r4-r6, pc}\n" \
+            "5:\n" \
+            found \
+            "b 1b\n"); \
+    }
+TP_INDEX(tp_index_i8, "ldm r1!, {r4}\n" "cmp r4, #0\n",
+    FOUND("lsls r6, r4, #24\n") FOUND("lsls r6, r4, #16\n" "lsrs r6, r6, #24\n")
+    FOUND("lsls r6, r4, #8\n" "lsrs r6, r6, #24\n") FOUND("lsrs r6, r4, #24\n"))
+TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
+    FOUND("lsls r6, r4, #16\n") FOUND("lsrs r6, r4, #16\n")
+    FOUND("lsls r6, r5, #16\n") FOUND("lsrs r6, r5, #16\n"))
+
 // Four sums where r0 pointed to.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
@@ -401,6 +437,20 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
     return wide ? tp_pixels_i16(out, x, end, by) : tp_pixels_i8(out, x, end, by);
 }
 
+#define TP_KI_INDEX(name, type) \
+    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        size_t done = ((uintptr_t)x & 3u) == 0 ? n & ~(size_t)3u : 0; \
+        uint16_t *to = tp_index_##name(columns, x, x + done); \
+        for (; done < n; done++) { \
+            *to = (uint16_t)done; \
+            to += x[done] != 0; \
+        } \
+        return (uint32_t)(to - columns); \
+    }
+
+TP_KI_INDEX(i8, int8_t)
+TP_KI_INDEX(i16, int16_t)
+
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
@@ -435,7 +485,8 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
         const int16_t *row = w + at * cols;
         size_t taken = rows < 4u ? 1u : 4u;
-        int64_t sums[4] = {0, 0, 0, 0};
+        int64_t sums[4];
+        sums[0] = sums[1] = sums[2] = sums[3] = 0;
         for (size_t from = 0; from < n; from += 64u) {
             size_t some = n - from < 64u ? n - from : 64u;
             if (taken == 1u) {
@@ -452,7 +503,8 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
             }
         }
         for (size_t r = 0; r < taken; r++) {
-            z[at + r] = (int32_t)(sums[r] >> shift);
+            uint32_t high = (uint32_t)(sums[r] >> 32), low = (uint32_t)sums[r] >> shift;
+            z[at + r] = (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
         }
         o += taken;
     }
