@@ -236,23 +236,34 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
     return tp_scaled((float)((int32_t *)tp_layer_bias(m, l))[i], TP_INT_BIAS);
 }
 
-// How many of n weights are at least `most` large, which is more than three quarters of the range.
-static size_t tp_count_large(const tp_model_t *m, const void *w, size_t n, int32_t most) {
-    const uint32_t *words = w, some = tp_is_i16(m) ? 2u : 4u;
+// Whether a weight of this word has a sign bit that differs from both bits below it, as those have
+// that take more than three quarters of the range. Few do.
+static inline uint32_t tp_large(uint32_t word, uint32_t signs) {
+    return (word ^ word << 1) & (word ^ word << 2) & signs;
+}
+
+// How many of the weights from .. to are at least `most` large.
+static TP_APART size_t tp_count_large(const tp_model_t *m, const void *w, size_t from, size_t to,
+    int32_t most) {
     size_t large = 0;
-    for (size_t i = 0, end = 0; end < n; words++) {
-        end = n - i < some ? n : i + some;
-        // Few weights have a sign bit that differs from both bits below it: none else is so large.
-        bool any = end == n ||
-            ((*words ^ *words << 1) & (*words ^ *words << 2) &
-                (some == 2u ? 0x80008000u : 0x80808080u)) != 0;
-        for (; any && i < end; i++) {
-            int32_t v = tp_load(m, w, i);
-            large += tp_clip(v, most - 1) != v;
-        }
-        i = end;
+    for (; from < to; from++) {
+        int32_t v = tp_load(m, w, from);
+        large += tp_clip(v, most - 1) != v;
     }
     return large;
+}
+
+static TP_APART size_t tp_count_all_large(const tp_model_t *m, const uint32_t *w, size_t n,
+    int32_t most) {
+    size_t each = tp_is_i16(m) ? 4u : 8u, rest = n & (each - 1u), large = 0; // of two words
+    uint32_t signs = tp_is_i16(m) ? 0x80008000u : 0x80808080u;
+    const uint32_t *p = w, *end = p + 2u * (tp_is_i16(m) ? n >> 2 : n >> 3);
+    for (; p != end; p += 2) {
+        if ((tp_large(p[0], signs) | tp_large(p[1], signs)) != 0) {
+            large += tp_count_large(m, p, 0, each, most);
+        }
+    }
+    return large + tp_count_large(m, w, n - rest, n, most);
 }
 
 // Where more than one weight in 64 has come close to the end of the range, all are halved, one
@@ -261,9 +272,9 @@ static void tp_grow_weights(tp_model_t *m) {
     int32_t most = tp_is_i16(m) ? 28672 : 112;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
-        void *w = tp_layer_weights(m, l);
+        void *w = tp_layer_weights(m, l); // at a multiple of 4
         size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0;
-        size_t large = tp_count_large(m, w, n, most);
+        size_t large = tp_count_all_large(m, w, n, most);
         if (large * 64u <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
@@ -521,8 +532,13 @@ float tp_int_sum_abs(tp_model_t *m, uint32_t l) {
     const int32_t *d = tp_int_delta(m, l);
     uint32_t n = tp_row_size(&tp_table(m)[l]);
     uint64_t sum = 0;
+    uint32_t some = 0; // of 2^16 values of 15 bits
     for (uint32_t i = 0; i < n; i++) {
-        sum += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
+        some += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
+        if ((i & 65535u) == 65535u || i + 1u == n) {
+            sum += some;
+            some = 0;
+        }
     }
     int32_t over = tp_bit_length(sum) - 32;
     over = over > 0 ? over : 0;

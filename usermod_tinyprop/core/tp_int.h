@@ -14,6 +14,9 @@
 #define TP_INT_FINEST (-60)
 #define TP_INT_COARSEST 20
 
+// Large functions with one caller: apart, each has the registers for itself.
+#define TP_APART __attribute__((noinline))
+
 // Significant bits of v.
 int32_t tp_bit_length(uint64_t v);
 int32_t tp_saturate(int64_t v);

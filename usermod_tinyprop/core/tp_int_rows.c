@@ -32,9 +32,8 @@ typedef struct {
 
 // The columns of x that are not zero.
 static tp_ki_index_t tp_int_index_all(const tp_int_t *k, const void *x, uint32_t n) {
-    tp_ki_index_t index = {k->columns, 0};
-    index.total = k->wide ? tp_ki_index_i16(k->columns, x, n) : tp_ki_index_i8(k->columns, x, n);
-    return index;
+    uint16_t *to = k->columns;
+    return (tp_ki_index_t){to, k->wide ? tp_ki_index_i16(to, x, n) : tp_ki_index_i8(to, x, n)};
 }
 
 static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
@@ -59,15 +58,13 @@ static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     k.columns = (uint16_t *)(void *)tp_at(m, m->off_scratch);
     if (k.w != NULL && m->zero_skip > 0) {
         uint32_t n = tp_elements(k.g.in);
-        uint32_t some;
         if (t->kind == TP_LAYER_DENSE) {
             k.index = tp_int_index_all(&k, k.x, n);
-            some = k.index.total;
         } else {
-            some = k.wide ? tp_ki_count_i16((const void *)k.x, n)
-                          : tp_ki_count_i8((const void *)k.x, n);
+            k.index.total = k.wide ? tp_ki_count_i16((const void *)k.x, n)
+                                   : tp_ki_count_i8((const void *)k.x, n);
         }
-        k.skip = (uint64_t)some * 100u <= (uint64_t)n * m->zero_skip;
+        k.skip = (uint64_t)k.index.total * 100u <= (uint64_t)n * m->zero_skip;
     }
     uint32_t at = m->off_scratch + ((m->index * 2u + 3u) & ~3u);
     k.gathered = (uint8_t *)tp_at(m, at);
@@ -211,22 +208,20 @@ static int64_t tp_int_finish_all(const tp_int_t *k, size_t i, const int32_t *z, 
     // What 32 bits hold, nearly always, takes a fifth of the time.
     bool usual =
         (relu || k->t->activation == TP_LINEAR) && tp_clip(up, 15) == up && down > -8 && down < 31;
-    tp_ki_finish_t by = {-up, down, limit, relu};
     uint32_t bytes = k->last ? 4u : k->bytes, size = 0;
+    tp_ki_finish_t by = {-up, down, limit, relu};
     int64_t peak = 0;
-    for (uint32_t o = 0; o < n; o++) {
-        if (usual) {
-            o += tp_ki_finish(k->out + (i + o) * bytes, bytes, z + o, b + o, n - o, &by, &size);
-            if (o == n) {
-                break;
-            }
+    for (uint32_t o = 0;; o++) {
+        uint8_t *out = k->out + (i + o) * bytes;
+        o += usual ? tp_ki_finish(out, bytes, z + o, b + o, n - o, &by, &size) : 0;
+        if (o >= n) {
+            return size > peak ? size : peak;
         }
         int64_t bias =
             up > 0 ? tp_shift(b[o], up) : (int64_t)b[o] * ((int64_t)1 << (up < -31 ? 31 : -up));
         bias = tp_int_finish(k, i + o, z[o] + bias, e);
         peak = bias > peak ? bias : peak;
     }
-    return size > peak ? size : peak;
 }
 
 static uint32_t tp_int_lost_bits(const tp_int_t *k) {
@@ -434,22 +429,24 @@ void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
 
 // --- Backward ---
 
-static void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
-    const tp_layer_t *t = k->t;
-    size_t n = tp_row_size(t), c = t->c;
+static TP_APART void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
+    size_t n = tp_row_size(k->t), c = k->t->c;
+    int32_t unit = TP_INT_BIAS - (lr.x + k->range->e_d);
     for (size_t o = 0; o < c; o++) {
-        int64_t sum = k->d[o];
-        for (size_t i = o + c; i < n; i += c) {
-            sum += k->d[i];
+        int32_t g = k->d[o], s = 0;
+        if (n != c) {
+            int64_t sum = 0;
+            for (size_t i = o; i < n; i += c) {
+                sum += k->d[i];
+            }
+            s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
+            s = s > 0 ? s : 0;
+            g = (int32_t)(sum >> s);
         }
-        if (sum == 0) {
-            continue;
+        if (g != 0) {
+            int32_t step = tp_round_at_random(k->m, lr.m * g, unit - s);
+            k->b[o] = tp_saturate((int64_t)k->b[o] + step);
         }
-        int32_t s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
-        s = s > 0 ? s : 0;
-        int32_t down = TP_INT_BIAS - (lr.x + k->range->e_d + s);
-        int32_t step = tp_round_at_random(k->m, lr.m * (int32_t)(sum >> s), down);
-        k->b[o] = tp_saturate((int64_t)k->b[o] + step);
     }
 }
 
@@ -515,7 +512,7 @@ static int32_t tp_int_join(tp_model_t *m, uint32_t source, bool first, int32_t e
 }
 
 // So many rows of weights are handed to a kernel at once.
-#define TP_INT_ROWS 16u
+#define TP_INT_ROWS 32u
 
 static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t n, int32_t *dx,
     const tp_ki_index_t *index) {
@@ -618,7 +615,7 @@ static void tp_int_rows_update(const tp_int_t *k, const tp_ki_row_t *rows, uint3
 }
 
 // One place: every kept row takes its step.
-static void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
+static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
     tp_model_t *m = k->m;
     tp_layer_t *t = k->t;
     uint32_t n = k->g.fan_in, full = 0;

@@ -277,24 +277,27 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
 
 // As bits that compare like those of floats: sign, then size moved to the top.
 uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
-    uint32_t most = 0, up = 0;
+    typedef uint32_t __attribute__((may_alias)) bits_t;
+    uint32_t most = 0, up = 0, some = 0;
     for (size_t i = 0; i < n; i++) {
         most |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+        some += d[i] != 0;
+    }
+    if (some <= k) {
+        return some;
     }
     while (up < 30u && most >> (30u - up) == 0) {
         up++;
     }
+    bits_t *bits = (bits_t *)d;
     for (size_t i = 0; i < n; i++) {
         uint32_t size = d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
-        uint32_t bits = (d[i] < 0 ? 0x80000000u : 0u) | size << up;
-        memcpy(&d[i], &bits, sizeof(bits));
+        bits[i] = (d[i] < 0 ? 0x80000000u : 0u) | size << up;
     }
     k = tp_topk((float *)(void *)d, n, k);
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &d[i], sizeof(bits));
-        int32_t size = (int32_t)((bits & 0x7fffffffu) >> up);
-        d[i] = bits >> 31 != 0 ? -size : size;
+        int32_t size = (int32_t)((bits[i] & 0x7fffffffu) >> up);
+        bits[i] = (uint32_t)(bits[i] >> 31 != 0 ? -size : size);
     }
     return k;
 }

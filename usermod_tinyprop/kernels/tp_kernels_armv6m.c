@@ -10,6 +10,8 @@
 
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 512u
+// Words of a list, there too.
+#define TP_LISTED 64u
 
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
@@ -29,9 +31,97 @@
     "mov r8, r4\n" "mov r9, r5\n" "mov r10, r6\n" "mov r11, r7\n" \
     "pop {r4-r7, pc}\n"
 #define ZERO "movs r7, #0\n" "mov r8, r7\n" "mov r9, r7\n" "mov r10, r7\n" "mov r11, r7\n"
+// Images: most words of four pixels are 0.
+#define PIXEL(store, at) \
+    "uxtb r7, r6\n" \
+    "muls r7, r3\n" \
+    "adds r7, r7, r5\n" \
+    "lsrs r7, r4\n" \
+    store " r7, [r0, #" at "]\n" \
+    "cmp r7, r8\n" \
+    "bls 1f\n" \
+    "mov r8, r7\n" \
+    "1:\n" \
+    "lsrs r6, r6, #8\n"
+#define TP_PIXELS(name, nothing, store, second, third, fourth, bytes) \
+    TP_NAKED static uint32_t name(void *out, const void *x, const void *end, \
+        const tp_ki_scale_t *by) { \
+        __asm volatile( \
+            SAVE \
+            "ldm r3!, {r4-r6}\n" \
+            "mov r3, r4\n" "mov r4, r6\n" \
+            "movs r7, #0\n" \
+            "mov r8, r7\n" \
+            "2:\n" \
+            "cmp r1, r2\n" \
+            "beq 4f\n" \
+            "3:\n" \
+            "ldm r1!, {r6}\n" \
+            "cmp r6, #0\n" \
+            "bne 5f\n" \
+            nothing \
+            "cmp r1, r2\n" \
+            "bne 3b\n" \
+            "4:\n" \
+            "mov r0, r8\n" \
+            RESTORE \
+            "5:\n" \
+            PIXEL(store, "0") \
+            PIXEL(store, second) \
+            PIXEL(store, third) \
+            PIXEL(store, fourth) \
+            "adds r0, #" bytes "\n" \
+            "b 2b\n"); \
+    }
+TP_PIXELS(tp_pixels_i8, "stm r0!, {r6}\n", "strb", "1", "2", "3", "4")
+TP_PIXELS(tp_pixels_i16, "movs r7, #0\n" "stm r0!, {r6, r7}\n", "strh", "2", "4", "6", "8")
+
+// Columns of what is not 0, four at a time; returns where they end. x and end: multiples of 4.
+#define FOUND(test) \
+    test \
+    "beq 4f\n" \
+    "strh r3, [r0]\n" \
+    "adds r0, #2\n" \
+    "4:\n" \
+    "adds r3, #1\n"
+#define TP_INDEX(name, load, found) \
+    TP_NAKED static uint16_t *name(uint16_t *columns, const void *x, const void *end) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r6, lr}\n" \
+            "movs r3, #0\n" \
+            "1:\n" \
+            "cmp r1, r2\n" \
+            "bhs 3f\n" \
+            "2:\n" \
+            load \
+            "bne 5f\n" \
+            "adds r3, #4\n" \
+            "cmp r1, r2\n" \
+            "blo 2b\n" \
+            "3:\n" \
+            "pop {r4-r6, pc}\n" \
+            "5:\n" \
+            found \
+            "b 1b\n"); \
+    }
+TP_INDEX(tp_index_i8, "ldm r1!, {r4}\n" "cmp r4, #0\n",
+    FOUND("lsls r6, r4, #24\n") FOUND("lsls r6, r4, #16\n" "lsrs r6, r6, #24\n")
+    FOUND("lsls r6, r4, #8\n" "lsrs r6, r6, #24\n") FOUND("lsrs r6, r4, #24\n"))
+TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
+    FOUND("lsls r6, r4, #16\n") FOUND("lsrs r6, r4, #16\n")
+    FOUND("lsls r6, r5, #16\n") FOUND("lsrs r6, r5, #16\n"))
+
 // Four sums where r0 pointed to.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
+
+// They are added to four of 64 bits there.
+#define MORE(sum) \
+    "ldr r2, [r0]\n" "ldr r3, [r0, #4]\n" \
+    "mov r4, " sum "\n" "asrs r5, r4, #31\n" "adds r2, r2, r4\n" "adcs r3, r5\n" \
+    "stm r0!, {r2, r3}\n"
+#define MORE_SUMS "ldr r0, [sp]\n" MORE("r8") MORE("r9") MORE("r10") MORE("r11")
 
 // sums[r] = the first `bytes` of row r of w (rows stride bytes long) times x; bytes > 0.
 #define TERM(load, row, sum) load " r0, [" row ", r3]\n" "muls r0, r7\n" "add " sum ", r0\n"
@@ -39,8 +129,8 @@
     load " r7, [r2, r3]\n" \
     TERM(load, "r1", "r8") TERM(load, "r4", "r9") TERM(load, "r5", "r10") TERM(load, "r6", "r11") \
     "adds r3, #" size "\n"
-#define TP_FOUR_DOTS(name, type, load, size, odd) \
-    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+#define TP_FOUR_DOTS(name, type, sum_type, load, size, odd, sums_out) \
+    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, size_t bytes) { \
         __asm volatile( \
             SAVE \
@@ -60,11 +150,11 @@
             COLUMN(load, size) \
             "cmp r3, r12\n" \
             "bne 1b\n" \
-            SUMS \
+            sums_out \
             RESTORE); \
     }
-TP_FOUR_DOTS(tp_four_dots_i8, int8_t, "ldrsb", "1", "1")
-TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
+TP_FOUR_DOTS(tp_four_dots_i8, int8_t, int32_t, "ldrsb", "1", "1", SUMS)
+TP_FOUR_DOTS(tp_four_dots_i16, int16_t, int64_t, "ldrsh", "2", "2", MORE_SUMS)
 
 // The same over the columns up to `end`, at least one; four in a turn, the first turn from its middle.
 // `half`: half of the bytes of the code of a column.
@@ -78,8 +168,8 @@ TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
     "add r5, r12\n" \
     AT(load, "r1", "r10") \
     AT(load, "r4", "r11")
-#define TP_FOUR_INDEX(name, type, load, scale, half) \
-    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+#define TP_FOUR_INDEX(name, type, sum_type, load, scale, half, sums_out) \
+    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, const uint16_t *columns, const uint16_t *end) { \
         __asm volatile( \
             SAVE \
@@ -106,11 +196,11 @@ TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
             "adds r3, #8\n" \
             "cmp r3, lr\n" \
             "bne 1b\n" \
-            SUMS \
+            sums_out \
             RESTORE); \
     }
-TP_FOUR_INDEX(tp_four_index_i8, int8_t, "ldrsb", "", "15")
-TP_FOUR_INDEX(tp_four_index_i16, int16_t, "ldrsh", "lsls r5, r5, #1\n", "16")
+TP_FOUR_INDEX(tp_four_index_i8, int8_t, int32_t, "ldrsb", "", "15", SUMS)
+TP_FOUR_INDEX(tp_four_index_i16, int16_t, int64_t, "ldrsh", "lsls r5, r5, #1\n", "16", MORE_SUMS)
 
 // Where an update stands. The loops below end before a word with a weight that may have to be
 // clipped (w < end then), with x and noise behind it.
@@ -230,7 +320,7 @@ TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
 // Four int8 or two int16 with an input that is not zero, and where they are in a row.
 typedef struct {
     uint32_t at;      // in bytes
-    uint32_t x, x_odd; // as above; of int16 both in x
+    uint32_t x, x_odd; // lanes of 16 bits as above; two int16
     uint32_t noise;   // of a row whose own noise is 0
 } tp_word_t;
 
@@ -241,7 +331,7 @@ typedef struct {
     int32_t g;
     uint32_t shift;
     void *w;
-    uint32_t noise, fields, lanes, signs, bias;
+    uint32_t noise, fields, lanes, signs, bias; // fields of int16: w
 } tp_list_t;
 
 #define TP_LIST(name, sums) \
@@ -260,16 +350,13 @@ typedef struct {
             "ldm r1!, {r2, r4-r6}\n" \
             "add r6, r8\n" \
             sums \
-            "ldr r0, [sp]\n" \
-            "adds r2, r2, r0\n" \
             "ldr r6, [r2]\n" \
-            "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
-            "add r4, r12\n" \
             "mov r5, r11\n" \
             LOOK \
             "2:\n" \
             "str r4, [r2]\n" \
+            "5:\n" \
             "cmp r1, lr\n" \
             "bne 1b\n" \
             "b 4f\n" \
@@ -291,17 +378,22 @@ TP_LIST(tp_list_i8,
     "mov r0, r9\n"
     "ands r4, r0\n"
     "ands r5, r0\n"
-    "lsls r5, r5, #8\n")
+    "lsls r5, r5, #8\n"
+    "ldr r0, [sp]\n"
+    "adds r2, r2, r0\n"
+    "add r4, r12\n"
+    "adds r4, r4, r5\n"
+    "beq 5f\n") // no weight changes
 TP_LIST(tp_list_i16,
     "lsrs r6, r6, #16\n"
-    "asrs r5, r4, #16\n"
-    "sxth r4, r4\n"
     "muls r4, r3\n"
     "muls r5, r3\n"
     "adds r4, r4, r6\n"
     "adds r5, r5, r6\n"
     "asrs r4, r4, #16\n"
-    "ands r5, r7\n")
+    "ands r5, r7\n"
+    "add r2, r9\n"
+    "adds r4, r4, r5\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -340,6 +432,25 @@ TP_TWO_DX(tp_two_dx_i16, "ldrsh", "2", "asrs r7, r7, #8\n")
 
 // clang-format on
 
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    const uint8_t *end = (const uint8_t *)x + 4u * fours;
+    return wide ? tp_pixels_i16(out, x, end, by) : tp_pixels_i8(out, x, end, by);
+}
+
+#define TP_KI_INDEX(name, type) \
+    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        size_t done = ((uintptr_t)x & 3u) == 0 ? n & ~(size_t)3u : 0; \
+        uint16_t *to = tp_index_##name(columns, x, x + done); \
+        for (; done < n; done++) { \
+            *to = (uint16_t)done; \
+            to += x[done] != 0; \
+        } \
+        return (uint32_t)(to - columns); \
+    }
+
+TP_KI_INDEX(i8, int8_t)
+TP_KI_INDEX(i16, int16_t)
+
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
@@ -369,31 +480,31 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
 void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
     uint32_t shift, const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
+    const uint16_t *columns = index != NULL ? index->columns : NULL;
     for (size_t o = 0; o < rows;) {
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
         const int16_t *row = w + at * cols;
         size_t taken = rows < 4u ? 1u : 4u;
-        int64_t sums[4] = {0};
+        int64_t sums[4];
+        sums[0] = sums[1] = sums[2] = sums[3] = 0;
         for (size_t from = 0; from < n; from += 64u) {
             size_t some = n - from < 64u ? n - from : 64u;
-            int32_t part[4] = {0};
-            const uint16_t *columns = index != NULL ? index->columns + from : NULL;
             if (taken == 1u) {
-                for (size_t j = 0; j < some; j++) {
-                    size_t i = index != NULL ? columns[j] : from + j;
-                    part[0] += row[i] * x[i];
+                int32_t part = 0;
+                for (size_t j = from; j < from + some; j++) {
+                    size_t i = columns != NULL ? columns[j] : j;
+                    part += row[i] * x[i];
                 }
-            } else if (index != NULL) {
-                tp_four_index_i16(part, row, x, 2u * cols, columns, columns + some);
+                sums[0] += part;
+            } else if (columns != NULL) {
+                tp_four_index_i16(sums, row, x, 2u * cols, columns + from, columns + from + some);
             } else {
-                tp_four_dots_i16(part, row + from, x + from, 2u * cols, 2u * some);
-            }
-            for (size_t r = 0; r < taken; r++) {
-                sums[r] += part[r];
+                tp_four_dots_i16(sums, row + from, x + from, 2u * cols, 2u * some);
             }
         }
         for (size_t r = 0; r < taken; r++) {
-            z[at + r] = (int32_t)(sums[r] >> shift);
+            uint32_t high = (uint32_t)(sums[r] >> 32), low = (uint32_t)sums[r] >> shift;
+            z[at + r] = (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
         }
         o += taken;
     }
@@ -496,7 +607,8 @@ static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_
 static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const tp_word_t *from,
     const tp_word_t *to) {
     uint32_t mask = (1u << row->shift) - 1u, bias = 1u << (15u - (row->shift & 15u));
-    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16, 0, 0, 0x80008000u, 0};
+    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16,
+        (uint32_t)(uintptr_t)row->w, 0, 0x80008000u, 0};
     if (!wide) {
         q.shift = row->shift;
         q.noise = row->noise * 0x10001u + 0x80008000u;
@@ -517,21 +629,23 @@ static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const 
 // The words with columns of index, of the rows that begin `skew` bytes before a word.
 static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
     const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
-    tp_word_t list[TP_BLOCK / 8u];
+    tp_word_t list[TP_LISTED];
     size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
     uint32_t shifts = 0;
     for (size_t o = 0; o < n_rows; o++) {
         if (tp_skew(&rows[o]) == skew) {
             shifts |= 1u << rows[o].shift;
             size_t over = (cols - first) & (each - 1u);
-            tp_some(wide, &rows[o], x, 0, first);
-            tp_some(wide, &rows[o], x, cols - over, over);
+            if (first + over > 0) {
+                tp_some(wide, &rows[o], x, 0, first);
+                tp_some(wide, &rows[o], x, cols - over, over);
+            }
         }
     }
     const uint16_t *c = index->columns, *end = c + index->total;
     while (shifts != 0 && c < end) {
         tp_word_t *to = list;
-        for (; c < end && to < list + TP_BLOCK / 8u; c++) {
+        for (; c < end && to < list + TP_LISTED; c++) {
             size_t at = *c;
             if (at < next) { // in the word of before, or in front of all
                 continue;
@@ -543,7 +657,8 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
             }
             to->at = (uint32_t)at;
             if (wide) {
-                memcpy(&to->x, (const int16_t *)x + at, 4);
+                to->x = (uint32_t)((const int16_t *)x)[at];
+                to->x_odd = (uint32_t)((const int16_t *)x)[at + 1u];
                 to->at *= 2u;
             } else {
                 tp_lanes(&to->x, (const int8_t *)x + at);

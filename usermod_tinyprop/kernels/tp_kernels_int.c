@@ -10,35 +10,29 @@ static inline bool tp_is_aligned(const void *p) {
     return ((uintptr_t)p & 3u) == 0;
 }
 
-// Pixels where 0 stays 0, by fours; both addresses are multiples of 4. Returns the largest.
-static uint32_t tp_ki_scale_pixels(tp_word_t *out, bool wide, const tp_word_t *x, size_t fours,
-    const tp_ki_scale_t *by) {
+#if !TP_KERNELS_ARMV6M
+
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
     uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
-    uint32_t most = 0, bits = wide ? 16u : 8u, full = wide ? 1u : 3u;
-    for (const tp_word_t *end = x + fours; x < end; x++) {
-        uint32_t four = *x, v = 0;
-        if (four == 0) {
-            *out++ = 0;
-            if (wide) {
-                *out++ = 0;
-            }
-            continue;
+    uint32_t most = 0;
+    tp_word_t *to = out;
+    for (const tp_word_t *q = x, *end = q + fours; q < end; q++) {
+        uint32_t four = *q, v[4] = {0, 0, 0, 0};
+        for (uint32_t i = 0; four != 0; i++, four >>= 8) {
+            v[i] = ((four & 255u) * factor + half) >> shift;
+            most = v[i] > most ? v[i] : most;
         }
-        for (uint32_t i = 0; i < 4u; i++, four >>= 8) {
-            uint32_t p = four & 255u;
-            v >>= bits;
-            if (p != 0) {
-                p = (p * factor + half) >> shift;
-                most = p > most ? p : most;
-                v |= p << (32u - bits);
-            }
-            if ((i & full) == full) {
-                *out++ = v;
-            }
+        if (wide) {
+            *to++ = (v[0] & 0xffffu) | v[1] << 16;
+            *to++ = (v[2] & 0xffffu) | v[3] << 16;
+        } else {
+            *to++ = (v[0] & 255u) | (v[1] & 255u) << 8 | (v[2] & 255u) << 16 | v[3] << 24;
         }
     }
     return most;
 }
+
+#endif
 
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by) {
@@ -46,7 +40,7 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
     if (dtype == 'B' && by->offset == 0 && by->factor > 0 && tp_is_aligned(x) &&
         tp_is_aligned(out)) {
         size_t done = n & ~(size_t)3u;
-        most = (int32_t)tp_ki_scale_pixels(out, wide, x, done / 4u, by);
+        most = (int32_t)tp_ki_pixels(out, wide, x, done / 4u, by);
         out = (uint8_t *)out + (wide ? 2u * done : done);
         x = (const uint8_t *)x + done;
         n -= done;
@@ -70,45 +64,43 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
     return (uint32_t)(most > -least ? most : -least);
 }
 
-// The columns of a word's values that are not 0.
-#define TP_KI_FOUND(mask, at) \
-    if ((word & (mask)) != 0) { \
-        *to++ = (uint16_t)(i + (at)); \
-    }
-#define TP_KI_WORD_i8 \
-    TP_KI_FOUND(0xffu, 0) \
-    TP_KI_FOUND(0xff00u, 1u) TP_KI_FOUND(0xff0000u, 2u) TP_KI_FOUND(0xff000000u, 3u)
-#define TP_KI_WORD_i16 TP_KI_FOUND(0xffffu, 0) TP_KI_FOUND(0xffff0000u, 1u)
-
-// How many; which. Zeros lie together, whole words of them.
-#define TP_KI_COUNTS(name, type) \
+#define TP_KI_COUNT(name, type) \
     uint32_t tp_ki_count_##name(const type *x, size_t n) { \
         uint32_t total = 0; \
         for (size_t i = 0; i < n; i++) { \
             total += x[i] != 0; \
         } \
         return total; \
-    } \
-    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
-        uint16_t *to = columns; \
-        const size_t some = 4u / sizeof(type); \
-        size_t i = 0; \
-        for (; tp_is_aligned(x) && i + some <= n; i += some) { \
-            uint32_t word = *(const tp_word_t *)(const void *)(x + i); \
-            if (word != 0) { \
-                TP_KI_WORD_##name \
-            } \
-        } \
-        for (; i < n; i++) { \
-            if (x[i] != 0) { \
-                *to++ = (uint16_t)i; \
-            } \
-        } \
-        return (uint32_t)(to - columns); \
     }
 
-TP_KI_COUNTS(i8, int8_t)
-TP_KI_COUNTS(i16, int16_t)
+TP_KI_COUNT(i8, int8_t)
+TP_KI_COUNT(i16, int16_t)
+
+#if !TP_KERNELS_ARMV6M
+
+// Zeros lie together, whole words of them.
+#define TP_KI_INDEX(name, type) \
+    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        const size_t some = 4u / sizeof(type); \
+        uint32_t total = 0; \
+        for (size_t i = 0; i < n;) { \
+            size_t end = n - i < some ? n : i + some; \
+            if (tp_is_aligned(x + i) && end == i + some && \
+                *(const tp_word_t *)(const void *)(x + i) == 0) { \
+                i = end; \
+            } \
+            for (; i < end; i++) { \
+                columns[total] = (uint16_t)i; \
+                total += x[i] != 0; \
+            } \
+        } \
+        return total; \
+    }
+
+TP_KI_INDEX(i8, int8_t)
+TP_KI_INDEX(i16, int16_t)
+
+#endif
 
 #if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
 
@@ -196,31 +188,33 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
     int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
     int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
-    int32_t limit = by->limit, peak = (int32_t)*most;
-    size_t o = 0;
-    for (; o < n; o++) {
-        int32_t v = z[o], bias = b[o];
-        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, 1 << (28 - up))) {
+    int32_t limit = by->limit, peak = (int32_t)*most, least = by->relu ? 0 : INT32_MIN;
+    int32_t room = 1 << (28 - up);
+    const int32_t *from = z;
+    for (const int32_t *end = z + n; z < end; z++, b++) {
+        int32_t v = *z, bias = *b;
+        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, room)) {
             break;
         }
         v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
-        if (by->relu && v < 0) {
-            v = 0;
-        }
+        v = v > least ? v : least;
         int32_t size = v < 0 ? -v : v;
         peak = size > peak ? size : peak;
         v = tp_ki_clip((v + half) >> down, limit);
-        v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
-        if (bytes == 1u) {
-            ((int8_t *)out)[o] = (int8_t)v;
-        } else if (bytes == 2u) {
-            ((int16_t *)out)[o] = (int16_t)v;
-        } else {
-            ((int32_t *)out)[o] = v;
+        if (again > 0) {
+            v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
         }
+        if (bytes == 1u) {
+            *(int8_t *)out = (int8_t)v;
+        } else if (bytes == 2u) {
+            *(int16_t *)out = (int16_t)v;
+        } else {
+            *(int32_t *)out = v;
+        }
+        out = (uint8_t *)out + bytes;
     }
     *most = (uint32_t)peak;
-    return o;
+    return (size_t)(z - from);
 }
 
 #ifdef __ARM_FEATURE_SAT

@@ -52,6 +52,9 @@ typedef struct {
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by);
 
+// Of that: so many times four pixels, where 0 stays 0; both addresses are multiples of 4.
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by);
+
 // How many elements are not zero; their columns, rising (room for n).
 uint32_t tp_ki_count_i8(const int8_t *x, size_t n);
 uint32_t tp_ki_count_i16(const int16_t *x, size_t n);
