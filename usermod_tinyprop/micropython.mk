@@ -15,6 +15,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_graph.c \
 	tp_int.c \
 	tp_int_rows.c \
+	tp_int_step.c \
 	tp_layer.c \
 	tp_math.c \
 	tp_model.c \

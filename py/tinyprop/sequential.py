@@ -150,7 +150,7 @@ class Sequential(Convert):
     dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
     dtype: "f32", or "i16" or "i8": weights and maps of integers, with sums of 32 bits and updates
-    rounded at random; plain SGD, batch_size 1. layers: Input first, then the rest, each taking the
+    rounded at random; SGD, batch_size 1. layers: Input first, then the rest, each taking the
     output of the one before it. loss: "softmax_cross_entropy" (y is a class index or a vector of
     probabilities) or "mean_squared_error" (y is a vector; a number where the model has one
     output). batch_size 1 updates in place and needs no memory for gradients. All memory is taken

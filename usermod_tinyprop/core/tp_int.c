@@ -184,10 +184,11 @@ static int32_t tp_exponent(int32_t e) {
     return e < TP_INT_FINEST ? TP_INT_FINEST : e > TP_INT_COARSEST ? TP_INT_COARSEST : e;
 }
 
-// The smallest exponent at which `limit` takes no more than three quarters of the range.
+// The smallest exponent at which `limit` still fits (i16: takes no more than three quarters of the
+// range). The noise of rounded steps grows with the unit of int8, so its range is used to the end.
 static int8_t tp_weight_exponent(const tp_model_t *m, float limit) {
     tp_mant_t s = tp_split(limit > 0.0f ? limit : 1.0f);
-    for (int64_t room = tp_is_i16(m) ? 12288 : 96; room < s.m; room <<= 1) {
+    for (int64_t room = tp_is_i16(m) ? 12288 : 127; room < s.m; room <<= 1) {
         s.x++;
     }
     return (int8_t)tp_exponent(s.x);
@@ -215,6 +216,10 @@ bool tp_int_check(tp_model_t *m) {
 
 void tp_int_weights_within(tp_model_t *m, uint32_t l, float limit) {
     tp_model_ranges(m)[l + 1u].e_w = tp_weight_exponent(m, limit);
+    tp_velocity_t q = tp_int_velocity(m, l);
+    if (q.w != NULL) { // in units of the weights
+        memset(q.w, 0, (size_t)((uint8_t *)(q.b + tp_table(m)[l].c) - (uint8_t *)q.w));
+    }
 }
 
 void tp_int_put_weight(tp_model_t *m, uint32_t l, size_t i, float w) {
@@ -266,22 +271,29 @@ static TP_APART size_t tp_count_all_large(const tp_model_t *m, const uint32_t *w
     return large + tp_count_large(m, w, n - rest, n, most);
 }
 
-// Where more than one weight in 64 has come close to the end of the range, all are halved, one
-// exponent up. A few that are clipped cost less than one bit of all others.
+// Where more than one weight in 64 (of int8: in 8) has come close to the end of the range, all are
+// halved, one exponent up. A few that are clipped cost less than one bit of all others.
 static void tp_grow_weights(tp_model_t *m) {
     int32_t most = tp_is_i16(m) ? 28672 : 112;
+    size_t share = tp_is_i16(m) ? 64u : 8u;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
         void *w = tp_layer_weights(m, l); // at a multiple of 4
         size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0;
         size_t large = tp_count_all_large(m, w, n, most);
-        if (large * 64u <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
+        if (large * share <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
         uint32_t draw = 0;
         for (size_t i = 0; i < n; i++) {
             draw = (i & 31u) == 0 ? tp_rng_next(m->rng) : draw >> 1;
             tp_store(m, w, i, (tp_load(m, w, i) + (int32_t)(draw & 1u)) >> 1);
+        }
+        int16_t *v = tp_int_velocity(m, l).w;
+        n = v != NULL ? (size_t)tp_layer_fan_in(m, l) * t->rows : 0;
+        for (i = 0; i < n; i++) {
+            draw = (i & 31u) == 0 ? tp_rng_next(m->rng) : draw >> 1;
+            v[i] = (int16_t)((v[i] + (int32_t)(draw & 1u)) >> 1);
         }
         tp_model_ranges(m)[l + 1u].e_w++;
     }

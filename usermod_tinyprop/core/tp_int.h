@@ -85,4 +85,19 @@ void tp_int_scale(int32_t *d, uint32_t n, int32_t f);
 int32_t tp_int_derive(const tp_model_t *m, const tp_layer_t *t, int32_t *d, const void *a,
     uint32_t n, int32_t e, bool out);
 
+// tp_int_step.c
+// Noise, s bits, that a step of filter o of row l begins with.
+uint32_t tp_int_noise(tp_model_t *m, uint32_t l, uint32_t o, int32_t s);
+// What momentum keeps of row l: the last steps of the weights that train (rows, K), in units of an
+// eighth of their range / 2^15, and those of b in its own. NULL without momentum.
+typedef struct {
+    int16_t *w;
+    int32_t *b;
+} tp_velocity_t;
+tp_velocity_t tp_int_velocity(tp_model_t *m, uint32_t l);
+void tp_int_bias_step(tp_model_t *m, uint32_t l, tp_mant_t lr);
+// The velocity of filter o takes -p * x * 2^e in units of a weight; the weights follow it.
+void tp_int_momentum_step(tp_model_t *m, uint32_t l, uint32_t o, int32_t p, int32_t e,
+    const int16_t *x);
+
 #endif

@@ -429,27 +429,6 @@ void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
 
 // --- Backward ---
 
-static TP_APART void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
-    size_t n = tp_row_size(k->t), c = k->t->c;
-    int32_t unit = TP_INT_BIAS - (lr.x + k->range->e_d);
-    for (size_t o = 0; o < c; o++) {
-        int32_t g = k->d[o], s = 0;
-        if (n != c) {
-            int64_t sum = 0;
-            for (size_t i = o; i < n; i += c) {
-                sum += k->d[i];
-            }
-            s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
-            s = s > 0 ? s : 0;
-            g = (int32_t)(sum >> s);
-        }
-        if (g != 0) {
-            int32_t step = tp_round_at_random(k->m, lr.m * g, unit - s);
-            k->b[o] = tp_saturate((int64_t)k->b[o] + step);
-        }
-    }
-}
-
 // Keep what the policy wants of d; counts what is left.
 static uint32_t tp_int_select(const tp_int_t *k, float y, float y_after) {
     tp_layer_t *t = k->t;
@@ -641,7 +620,7 @@ static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
         if (g == 0) {
             continue;
         }
-        uint32_t noise = tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u);
+        uint32_t noise = tp_int_noise(m, k->l, o, s);
         rows[full++] = (tp_ki_row_t){k->w + (size_t)o * n * k->bytes, g, noise, (uint32_t)s};
         if (full == TP_INT_ROWS) {
             tp_int_rows_update(k, rows, full, x, index);
@@ -649,6 +628,28 @@ static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
         }
     }
     tp_int_rows_update(k, rows, full, x, index);
+}
+
+// The same with momentum.
+static void tp_int_dense_momentum(const tp_int_t *k, tp_mant_t lr) {
+    uint32_t n = k->g.fan_in;
+    tp_k_window_t q = tp_int_window(&k->g, 0, 0, 0);
+    const void *patch = tp_int_patch(k, &q);
+    const int16_t *x = patch;
+    if (!k->wide) {
+        int16_t *copy = (int16_t *)(void *)k->spare;
+        for (uint32_t i = 0; i < n; i++) {
+            copy[i] = ((const int8_t *)patch)[i];
+        }
+        x = copy;
+    }
+    int32_t e = lr.x + k->range->e_d + k->in->e_a - k->range->e_w;
+    for (uint32_t o = 0; o < k->t->rows; o++) {
+        k->t->macs += k->d[o] != 0 ? n : 0;
+        if (k->d[o] != 0 || tp_optim_moves_all(k->m)) {
+            tp_int_momentum_step(k->m, k->l, o, lr.m * k->d[o], e, x);
+        }
+    }
 }
 
 // Many places: the whole gradient of a filter first, then one step.
@@ -678,7 +679,10 @@ static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
             t->macs += n;
         }
         if (!touched) {
-            continue;
+            if (!tp_optim_moves_all(m)) {
+                continue;
+            }
+            memset(sum, 0, n * sizeof(*sum));
         }
         int32_t up = tp_int_normalise(sum, n, 0);
         bool any = false;
@@ -687,12 +691,16 @@ static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
             any = any || x[i] != 0;
         }
         int32_t x_ = lr.x + k->range->e_d + less + k->in->e_a + up - k->range->e_w;
+        if (t->off_m != 0) {
+            tp_int_momentum_step(m, k->l, o, any ? lr.m : 0, x_, x);
+            continue;
+        }
         int32_t s = -x_ < 5 ? 5 : -x_ > 29 ? 29 : -x_;
         int32_t gain = any ? tp_clip(tp_round_at_random(m, lr.m, -(x_ + s)), 32767) : 0;
         if (gain == 0) {
             continue;
         }
-        uint32_t noise = tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u);
+        uint32_t noise = tp_int_noise(m, k->l, o, s);
         tp_ki_row_t row = {k->w + (size_t)o * n * k->bytes, gain, noise, (uint32_t)s};
         if (k->wide) {
             tp_ki_row_update_wide_i16(&row, x, n);
@@ -768,7 +776,7 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp
     if (k.w != NULL) {
         tp_mant_t lr = tp_mant(m->opt.lr);
         if (t->trainable != TP_TRAIN_NONE) {
-            tp_int_bias_step(&k, lr);
+            tp_int_bias_step(m, l, lr);
         }
         uint32_t wanted = tp_int_select(&k, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (passes_on ? 1u : 0u);
@@ -778,7 +786,10 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp
             tp_int_weights_dx(&k);
             tp_mark(trace, l, TP_PASS_DX);
         }
-        if (t->rows > 0 && t->h == 1 && t->w == 1 && k.g.groups == 1) {
+        bool one_place = t->h == 1 && t->w == 1 && k.g.groups == 1;
+        if (t->rows > 0 && one_place && t->off_m != 0) {
+            tp_int_dense_momentum(&k, lr);
+        } else if (t->rows > 0 && one_place) {
             tp_int_dense_update(&k, lr);
         } else if (t->rows > 0) {
             tp_int_filters_update(&k, lr);

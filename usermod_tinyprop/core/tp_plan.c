@@ -234,11 +234,9 @@ static int tp_check_integers(const tp_spec_t *s, tp_fault_t *fault) {
             adam ? "optimizer kind of a model of integers" : "batch_size of a model of integers",
             -1, adam ? s->opt.kind : s->batch, adam ? TP_SGD : 1, adam ? TP_SGD : 1);
     }
-    if (s->opt.momentum > 0.0f || s->opt.weight_decay > 0.0f) {
-        bool momentum = s->opt.momentum > 0.0f;
-        return tp_fail(fault, TP_ERR_RANGE,
-            momentum ? "momentum of a model of integers" : "weight_decay of a model of integers",
-            -1, momentum ? s->opt.momentum : s->opt.weight_decay, 0.0f, 0.0f);
+    if (s->opt.weight_decay > 0.0f) {
+        return tp_fail(fault, TP_ERR_RANGE, "weight_decay of a model of integers", -1,
+            s->opt.weight_decay, 0.0f, 0.0f);
     }
     for (uint32_t l = 0; TP_MAPS && l < s->n_layers; l++) {
         if (s->layers[l].external) {
@@ -360,13 +358,15 @@ static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes
 
 // Words of scratch that row l needs, if weights and maps are integers.
 static uint32_t tp_int_scratch(const tp_layer_t *t, const tp_geometry_t *g, const uint8_t *flags,
-    uint32_t bytes) {
+    uint32_t bytes, bool momentum) {
     bool slides = tp_n_places(t) > 1 || tp_groups(g) > 1;
     bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
     uint32_t n = g->fan_in, patch = tp_is_contiguous(g) ? 0 : (n * bytes + 3u) / 4u;
     uint32_t sums = g->filters; // of one place
     uint32_t dx = below ? n : 0;
-    uint32_t step = slides && t->rows > 0 ? n + (n + 1u) / 2u : 0; // sums of 32 bits, then 16
+    // Sums of 32 bits, then 16; momentum takes x of 16 bits.
+    uint32_t halves = (slides || (momentum && bytes == 1u)) && t->rows > 0 ? (n + 1u) / 2u : 0;
+    uint32_t step = slides && t->rows > 0 ? n + halves : halves;
     sums = dx > sums ? dx : sums;
     patch += step > sums ? step : sums;
     uint32_t channels = TP_MAPS && t->select == TP_SELECT_CHANNELS ? t->c : 0;
@@ -433,12 +433,15 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 tp_take(&outside, external ? all : 0, &plan->external);
                 all = !external ? all : trains ? moved : 0;
                 t->off_w = tp_take(&c, all, &plan->parameters);
-                uint32_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes)
+                uint32_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes, momentum)
                                   : tp_row_scratch(s, t, &g, flags);
                 scratch = n > scratch ? n : scratch;
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
-                t->off_m = tp_take(&c, trains && momentum ? moved : 0, &plan->optimizer);
+                // Velocities of integer weights have 16 bits, those of biases 32.
+                uint32_t slots = ints ? ((moved - t->c) * 2u + 3u) / 4u + t->c : moved;
+                slots = moved < TP_TOO_MANY ? slots : TP_TOO_MANY;
+                t->off_m = tp_take(&c, trains && momentum ? slots : 0, &plan->optimizer);
                 t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);
             } else {
                 bool sums = trains && s->batch > 1;

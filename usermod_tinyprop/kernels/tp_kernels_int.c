@@ -260,6 +260,25 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
     tp_ki_wide_i16(row, row->shift, x, cols);
 }
 
+#define TP_KI_MOMENTUM(name, type) \
+    void tp_ki_row_momentum_##name(const tp_ki_row_t *row, const tp_ki_velocity_t *q, \
+        const int16_t *restrict x, size_t cols) { \
+        type *restrict w = row->w; \
+        int16_t *restrict v = q->v; \
+        for (size_t i = 0; i < cols; i++) { \
+            int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i); \
+            int32_t next = (row->g * x[i] + noise) >> row->shift; \
+            next += (q->keep * v[i] + (int32_t)tp_ki_noise(q->noise, 15, i)) >> 15; \
+            next = next < -32767 ? -32767 : next > 32767 ? 32767 : next; \
+            v[i] = (int16_t)next; \
+            next = (next + (int32_t)tp_ki_noise(q->last, q->shift, i)) >> q->shift; \
+            w[i] = (type)tp_ki_clip_##name(w[i] + next); \
+        } \
+    }
+
+TP_KI_MOMENTUM(i8, int8_t)
+TP_KI_MOMENTUM(i16, int16_t)
+
 #if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
 
 TP_KI_ROW(tp_ki_row_i8, int8_t, int8_t, tp_ki_clip_i8)

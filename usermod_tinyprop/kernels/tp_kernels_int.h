@@ -111,6 +111,20 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
 void tp_ki_channels_i8(int32_t *z, const int8_t *w, size_t taps, const int8_t *x, size_t n);
 void tp_ki_channels_i16(int32_t *z, const int16_t *w, size_t taps, const int16_t *x, size_t n);
 
+// The velocity of a row, v[i] = v[i] * keep * 2^-15 + what w[i] gains above, clipped to 16 bits; then
+// w[i] = w[i] + v[i] * 2^-shift. All three shifts are rounded by noise; 0 <= keep <= 2^15.
+typedef struct {
+    int16_t *v;
+    int32_t keep;
+    uint32_t noise; // of v * keep, < 2^15
+    uint32_t last;  // noise of v * 2^-shift, < 2^shift
+    uint32_t shift;
+} tp_ki_velocity_t;
+void tp_ki_row_momentum_i8(const tp_ki_row_t *row, const tp_ki_velocity_t *q, const int16_t *x,
+    size_t cols);
+void tp_ki_row_momentum_i16(const tp_ki_row_t *row, const tp_ki_velocity_t *q, const int16_t *x,
+    size_t cols);
+
 // sum[i] += d * x[i]
 void tp_ki_axpy_i8(int32_t *sum, int32_t d, const int8_t *x, size_t n);
 void tp_ki_axpy_i16(int32_t *sum, int32_t d, const int16_t *x, size_t n);
