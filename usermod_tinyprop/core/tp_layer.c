@@ -226,7 +226,6 @@ static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place
                 if (o == rows) {
                     continue;
                 }
-                o &= ~3u; // kernels look at four at a time
                 tp_k_window_t q = tp_window(g, y, x, group);
                 if (few != NULL) {
                     float *w = few + (size_t)o * n;

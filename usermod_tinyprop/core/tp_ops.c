@@ -220,9 +220,11 @@ static uint32_t tp_window_found(uint16_t *bins, const float *d, uint32_t n, uint
     memset(bins, 0, TP_WINDOW * sizeof(*bins));
     TP_UNROLLED
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t key = tp_key(d[i]);
-        if (key << 1 >= low) {
-            bins[tp_bin((int32_t)(key >> TP_WINDOW_REST) - base)]++;
+        uint32_t u;
+        memcpy(&u, &d[i], sizeof(u));
+        u <<= 1; // without the sign
+        if (u >= low) {
+            bins[tp_bin((int32_t)(u >> (TP_WINDOW_REST + 1u)) - base)]++;
         }
     }
     int32_t b = TP_WINDOW - 1;

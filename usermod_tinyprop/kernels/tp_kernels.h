@@ -39,7 +39,7 @@ typedef struct {
     uint32_t total;
 } tp_k_index_t;
 
-// The first i >= from with x[i] != 0; n where there is none.
+// The first i >= from with x[i] != 0, or up to three before it; n where there is none.
 size_t tp_k_next_f32(const float *x, size_t from, size_t n);
 
 // How many elements of x (n) are not zero.

@@ -151,7 +151,10 @@ size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
             :
             : "r4", "r5", "r6", "r8", "cc", "memory");
     }
-    from = (size_t)(p - x) - (blocks != 0 ? 4u : 0u);
+    if (blocks != 0) {
+        return (size_t)(p - x) - 4u;
+    }
+    from = (size_t)(p - x);
     while (from < n && tp_k_is_zero(x[from])) {
         from++;
     }
