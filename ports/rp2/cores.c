@@ -53,7 +53,6 @@ uint32_t tp_core1_set(uint32_t cores) {
             mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("core 1 is in use by _thread"));
         }
         size_t stack = 0; // MicroPython's choice, 4 kB
-        tp_core1_job = NULL;
         mp_thread_create(tp_core1_work, NULL, &stack);
     }
     return core1_entry == tp_core1_work ? 2u : 1u;

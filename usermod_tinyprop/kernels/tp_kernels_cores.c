@@ -1,4 +1,4 @@
-// The parts of a kernel for each of two cores (see tp_kernels_cores.h).
+// The parts of a kernel for each of two cores (see tp_kernels_cores.h). Written for few bytes.
 #include "tp_kernels_cores.h"
 
 #if TP_CORES
@@ -8,26 +8,22 @@
 #undef tp_k_rows_dx_f32
 #undef tp_k_rows_update_f32
 
-// Below so many multiply-accumulates handing them over costs more than it saves.
-#define TP_LEAST_FLOAT 32u
-#define TP_LEAST_INT 1024u
+// Handing over costs about as much as so many multiply-accumulates of integers, or a 32nd of float32.
+#define TP_LEAST 1024u
+#define TP_FLOAT 32u
 
-static bool tp_pays(size_t n, size_t macs, size_t least) {
-    return n > 1 && macs >= least && tp_core1_is_free();
+// Does handing over pay, and can it be done?
+static bool tp_pays(size_t n, size_t macs) {
+    return n > 1u && macs >= TP_LEAST && tp_core1_is_free();
 }
 
-// This core does the first `split` of n, the other one the rest.
-static void tp_share(tp_job_t *job, size_t split, size_t n) {
-    job->from = split;
+// This core does half of n, the other one the rest.
+static void tp_both(tp_job_t *job, size_t n) {
+    job->from = n / 2u;
     job->to = n;
     tp_core1_start(job);
-    job->run(job, 0, split);
+    job->run(job, 0, job->from);
     tp_core1_wait();
-}
-
-// Half of n; kernels take four at a time.
-static size_t tp_half(size_t n) {
-    return n < 8u ? n / 2u : (n / 2u + 2u) & ~(size_t)3u;
 }
 
 static void tp_part_matvec_f32(const tp_job_t *q, size_t from, size_t to) {
@@ -42,64 +38,67 @@ static void tp_part_matvec_f32(const tp_job_t *q, size_t from, size_t to) {
 
 void tp_both_matvec_f32(float *z, const float *w, const float *x, const float *b, size_t rows,
     size_t cols, const tp_k_index_t *index) {
-    tp_job_t job = {
-        tp_part_matvec_f32, 0, 0, z, w, x, b, rows, cols, index, 0.0f, 0, false};
-    if (tp_pays(rows, rows * (index != NULL ? index->total : cols), TP_LEAST_FLOAT)) {
-        tp_share(&job, tp_half(rows), rows);
+    tp_job_t job = {.run = tp_part_matvec_f32, .out = z, .w = w, .x = x, .d = b, .cols = cols};
+    job.index = index;
+    if (tp_pays(rows, rows * (index != NULL ? index->total : cols) * TP_FLOAT)) {
+        tp_both(&job, rows);
     } else {
         tp_part_matvec_f32(&job, 0, rows);
     }
 }
 
-// Columns, or entries of the index.
-static void tp_part_dx_f32(const tp_job_t *q, size_t from, size_t to) {
-    float *dx = q->out;
-    const float *w = q->w, *d = q->d;
-    const tp_k_index_t *all = q->index;
-    if (all != NULL) {
-        // Columns by lane matter to sums alone.
-        tp_k_index_t some = {all->columns + from, {0}, (uint32_t)(to - from)};
-        some.count[0] = some.total;
-        tp_k_rows_dx_f32(dx, w, d, q->rows, q->cols, &some);
-        return;
+// Of dx columns, or entries of the index; of the update (x is given) rows that are kept.
+static void tp_part_rows_f32(const tp_job_t *q, size_t from, size_t to) {
+    const float *d = q->d, *x = q->x;
+    tp_k_index_t index;
+    if (q->index != NULL) {
+        index = *(const tp_k_index_t *)q->index;
+        if (x == NULL) { // in whatever order
+            index.columns += from;
+            index.total = (uint32_t)(to - from);
+        }
     }
-    size_t o = 0;
-    while ((o = tp_k_next_f32(d, o, q->rows)) < q->rows) {
-        tp_k_axpy_f32(dx + from, d[o], w + o * q->cols + from, to - from);
-        o++;
+    size_t at = q->index != NULL || x != NULL ? 0 : from;
+    size_t n = x == NULL ? to - from : q->cols, kept = 0;
+    for (size_t o = 0; (o = tp_k_next_f32(d, o, q->rows)) < q->rows; o++) {
+        float *w = (float *)(uintptr_t)q->w + o * q->cols, *y = x != NULL ? w : q->out;
+        const float *v = x != NULL ? x : w;
+        float a = x != NULL ? -(q->lr * d[o]) : d[o];
+        if (x != NULL && (kept++ < from || kept > to)) {
+            continue;
+        }
+        if (q->index != NULL) {
+            tp_k_axpy_index_f32(y, a, v, &index);
+        } else {
+            tp_k_axpy_f32(y + at, a, v + at, n);
+        }
     }
+}
+
+static size_t tp_both_rows_f32(float *dx, const float *w, float lr, const float *d, const float *x,
+    size_t rows, size_t cols, const tp_k_index_t *index) {
+    size_t kept = tp_k_count_f32(d, rows), n = index != NULL ? index->total : cols;
+    tp_job_t job = {.run = tp_part_rows_f32, .out = dx, .w = w, .x = x, .d = d, .rows = rows};
+    job.cols = cols;
+    job.index = index;
+    job.lr = lr;
+    size_t parts = x != NULL ? kept : n;
+    if (tp_pays(parts, kept * n * TP_FLOAT)) {
+        tp_both(&job, parts);
+    } else {
+        tp_part_rows_f32(&job, 0, parts);
+    }
+    return kept;
 }
 
 size_t tp_both_rows_dx_f32(float *dx, const float *w, const float *d, size_t rows, size_t cols,
     const tp_k_index_t *index) {
-    size_t n = index != NULL ? index->total : cols, kept;
-    if (!tp_pays(n, rows * n, TP_LEAST_FLOAT) || (kept = tp_k_count_f32(d, rows)) == 0) {
-        return tp_k_rows_dx_f32(dx, w, d, rows, cols, index);
-    }
-    tp_job_t job = {tp_part_dx_f32, 0, 0, dx, w, NULL, d, rows, cols, index, 0.0f, 0, false};
-    tp_share(&job, n / 2u, n);
-    return kept;
-}
-
-static void tp_part_update_f32(const tp_job_t *q, size_t from, size_t to) {
-    float *w = (float *)q->out + from * q->cols;
-    tp_k_rows_update_f32(w, q->lr, (const float *)q->d + from, q->x, to - from, q->cols, q->index);
+    return tp_both_rows_f32(dx, w, 0.0f, d, NULL, rows, cols, index);
 }
 
 size_t tp_both_rows_update_f32(float *w, float lr, const float *d, const float *x, size_t rows,
     size_t cols, const tp_k_index_t *index) {
-    size_t macs = rows * (index != NULL ? index->total : cols), kept;
-    if (!tp_pays(rows, macs, TP_LEAST_FLOAT) || (kept = tp_k_count_f32(d, rows)) < 2u) {
-        return tp_k_rows_update_f32(w, lr, d, x, rows, cols, index);
-    }
-    // Half of those that are kept.
-    size_t split = 0;
-    for (size_t i = 0; i < kept / 2u; i++) {
-        split = tp_k_next_f32(d, split, rows) + 1u;
-    }
-    tp_job_t job = {tp_part_update_f32, 0, 0, w, NULL, x, d, rows, cols, index, lr, 0, false};
-    tp_share(&job, split, rows);
-    return kept;
+    return tp_both_rows_f32(NULL, w, lr, d, x, rows, cols, index);
 }
 
 #if TP_INTEGER
@@ -110,10 +109,6 @@ size_t tp_both_rows_update_f32(float *w, float lr, const float *d, const float *
 #undef tp_ki_rows_dx_i16
 #undef tp_ki_rows_update_i8
 #undef tp_ki_rows_update_i16
-
-static size_t tp_taken(size_t cols, const tp_ki_index_t *index) {
-    return index != NULL ? index->total : cols;
-}
 
 static void tp_part_matvec_int(const tp_job_t *q, size_t from, size_t to) {
     int32_t *z = (int32_t *)q->out + from;
@@ -126,55 +121,26 @@ static void tp_part_matvec_int(const tp_job_t *q, size_t from, size_t to) {
     }
 }
 
-void tp_both_matvec_int(int32_t *z, const void *w, const void *x, size_t rows, size_t cols,
-    uint32_t shift, const tp_ki_index_t *index, bool wide) {
-    tp_job_t job = {
-        tp_part_matvec_int, 0, 0, z, w, x, NULL, rows, cols, index, 0.0f, shift, wide};
-    if (tp_pays(rows, rows * tp_taken(cols, index), TP_LEAST_INT)) {
-        tp_share(&job, tp_half(rows), rows);
-    } else {
-        tp_part_matvec_int(&job, 0, rows);
-    }
-}
-
-static void tp_rows_dx_int(const tp_job_t *q, int32_t *dx, const tp_ki_row_t *rows, size_t n,
-    size_t cols, const tp_ki_index_t *index) {
-    if (q->wide) {
-        tp_ki_rows_dx_i16(dx, rows, n, cols, index);
-    } else {
-        tp_ki_rows_dx_i8(dx, rows, n, cols, index);
-    }
-}
-
 // Columns, or entries of the index.
 static void tp_part_dx_int(const tp_job_t *q, size_t from, size_t to) {
-    const tp_ki_row_t *rows = q->d;
-    const tp_ki_index_t *all = q->index;
-    if (all != NULL) {
-        tp_ki_index_t some = {all->columns + from, (uint32_t)(to - from)};
-        tp_rows_dx_int(q, q->out, rows, q->rows, q->cols, &some);
-        return;
+    tp_ki_index_t some = {NULL, (uint32_t)(to - from)};
+    const tp_ki_index_t *index = q->index;
+    if (index != NULL) {
+        some.columns = index->columns + from;
+        index = &some;
+        from = 0;
     }
-    for (size_t o = 0; o < q->rows; o += 4u) {
-        tp_ki_row_t four[4];
-        size_t n = q->rows - o < 4u ? q->rows - o : 4u;
-        for (size_t r = 0; r < n; r++) {
-            four[r] = rows[o + r];
-            four[r].w = (uint8_t *)four[r].w + (q->wide ? 2u * from : from);
+    const tp_ki_row_t *rows = q->d, *end = rows + q->rows;
+    while (rows < end) {
+        tp_ki_row_t two[2];
+        size_t n = 0;
+        while (n < 2u && rows < end) {
+            two[n] = *rows++;
+            two[n].w = (uint8_t *)two[n].w + (from << q->wide);
+            n++;
         }
-        tp_rows_dx_int(q, (int32_t *)q->out + from, four, n, to - from, NULL);
-    }
-}
-
-void tp_both_rows_dx_int(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols,
-    const tp_ki_index_t *index, bool wide) {
-    tp_job_t job = {
-        tp_part_dx_int, 0, 0, dx, NULL, NULL, rows, n_rows, cols, index, 0.0f, 0, wide};
-    size_t n = tp_taken(cols, index);
-    if (tp_pays(n, n_rows * n, TP_LEAST_INT)) {
-        tp_share(&job, tp_half(n), n);
-    } else {
-        tp_rows_dx_int(&job, dx, rows, n_rows, cols, index);
+        (q->wide ? tp_ki_rows_dx_i16 : tp_ki_rows_dx_i8)((int32_t *)q->out + from, two, n,
+            some.total, index);
     }
 }
 
@@ -187,16 +153,40 @@ static void tp_part_update_int(const tp_job_t *q, size_t from, size_t to) {
     }
 }
 
+// `columns`: these are the parts.
+static void tp_both_int(tp_job_t *job, const tp_ki_index_t *index, bool columns) {
+    size_t n = index != NULL ? index->total : job->cols, macs = n * job->rows;
+    job->index = index;
+    n = columns ? n : job->rows;
+    if (tp_pays(n, macs)) {
+        tp_both(job, n);
+    } else {
+        job->run(job, 0, n);
+    }
+}
+
+void tp_both_matvec_int(int32_t *z, const void *w, const void *x, size_t rows, size_t cols,
+    uint32_t shift, const tp_ki_index_t *index, bool wide) {
+    tp_job_t job = {.run = tp_part_matvec_int, .out = z, .w = w, .x = x, .rows = rows};
+    job.cols = cols;
+    job.shift = shift;
+    job.wide = wide;
+    tp_both_int(&job, index, false);
+}
+
+void tp_both_rows_dx_int(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols,
+    const tp_ki_index_t *index, bool wide) {
+    tp_job_t job = {.run = tp_part_dx_int, .out = dx, .d = rows, .rows = n_rows, .cols = cols};
+    job.wide = wide;
+    tp_both_int(&job, index, true);
+}
+
 // Two rows may share a word: kernels write its bytes alone.
 void tp_both_rows_update_int(const tp_ki_row_t *rows, size_t n_rows, const void *x, size_t cols,
     const tp_ki_index_t *index, bool wide) {
-    tp_job_t job = {
-        tp_part_update_int, 0, 0, NULL, NULL, x, rows, n_rows, cols, index, 0.0f, 0, wide};
-    if (tp_pays(n_rows, n_rows * tp_taken(cols, index), TP_LEAST_INT)) {
-        tp_share(&job, n_rows / 2u, n_rows);
-    } else {
-        tp_part_update_int(&job, 0, n_rows);
-    }
+    tp_job_t job = {.run = tp_part_update_int, .x = x, .d = rows, .rows = n_rows, .cols = cols};
+    job.wide = wide;
+    tp_both_int(&job, index, false);
 }
 
 #endif
