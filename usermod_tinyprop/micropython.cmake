@@ -22,6 +22,7 @@ set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_optim.c
     ${TINYPROP_DIR}/core/tp_plan.c
     ${TINYPROP_DIR}/core/tp_policy.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_cores.c
 )
 set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_armv6m.c

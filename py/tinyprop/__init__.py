@@ -18,7 +18,7 @@ is not a model or a data set, or is damaged), TypeError (not a number or buffer 
 """
 
 import _tinyprop
-from _tinyprop import Tensor
+from _tinyprop import Tensor, cores
 
 from .dataset import Dataset, FormatError
 from .layers import Activation, Dense, Flatten, Input, ReLU, part

@@ -165,6 +165,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(var, MP_QSTR_crc32, tpmod_crc32_obj) \
     X(fixed, MP_QSTR_permute, tpmod_permute_obj) \
     X(var, MP_QSTR_backoff_note, tpmod_backoff_note_obj) \
+    X(var, MP_QSTR_cores, tpmod_cores_obj) \
     TPMOD_SINGLE_FUNCTIONS(X)
 
 #if TPMOD_SINGLE

@@ -1,7 +1,7 @@
 // The parts of the core one by one, for experiments: functions on buffers of float32.
 #include <string.h>
 
-#include "../kernels/tp_kernels.h"
+#include "../kernels/tp_kernels_cores.h"
 #include "tpmod.h"
 
 // --- Bytes and counting ---
@@ -44,6 +44,18 @@ static mp_obj_t tpmod_backoff_note(size_t n_args, const mp_obj_t *args) {
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_backoff_note_obj, 4, 4, tpmod_backoff_note);
+
+// cores(n): from now on so many cores share a step. Returns how many do.
+static mp_obj_t tpmod_cores(size_t n_args, const mp_obj_t *args) {
+    int32_t n = n_args > 0 ? tpmod_int_in(args[0], "cores", NULL, 1, TP_CORES ? 2 : 1) : 0;
+#if TP_CORES
+    n = (int32_t)tp_core1_set((uint32_t)n);
+#else
+    n = 1;
+#endif
+    return MP_OBJ_NEW_SMALL_INT(n);
+}
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_cores_obj, 0, 1, tpmod_cores);
 
 #if TPMOD_SINGLE
 

@@ -29,6 +29,11 @@
 #define TP_INTEGER 1
 #endif
 
+// 1: the port gives a worker on a second core (kernels/tp_kernels_cores.h).
+#ifndef TP_CORES
+#define TP_CORES 0
+#endif
+
 // 1: the kernels of a core that has it round product and sum of a multiply-accumulate once
 // (fused). Fewer instructions, other last bits: no longer equal from core to core.
 #ifndef TP_FUSED

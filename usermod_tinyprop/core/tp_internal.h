@@ -3,6 +3,7 @@
 #define TP_INTERNAL_H
 
 #include "../kernels/tp_kernels.h"
+#include "../kernels/tp_kernels_cores.h"
 #include "tp.h"
 
 #define TP_MAGIC 0x32425054u // "TPB2"

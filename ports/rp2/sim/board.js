@@ -4,10 +4,10 @@
 import fs from 'node:fs';
 
 import { BootRom } from './bootrom.js';
+import { Cores } from './cores.js';
 
 export const FLASH_BYTES = 2 * 1024 * 1024;
 const SECTOR = 4096;
-const ROM_END = 0x4000;
 const BOOT2_FLASH = 0x10000000;
 const BOOT2_RAM = 0x20041f00;
 const WATCHDOG = 0x40058;
@@ -83,24 +83,24 @@ export class Board {
     this.core = mcu.core;
     this.resetWanted = false;
     const { flash } = this;
-    this.rom = new BootRom(
-      mcu,
-      {
-        erase: (offset, count) => {
-          flash.erase(offset, count);
-          mcu.flash.fill(0xff, offset, offset + count);
-        },
-        program: (offset, data) => {
-          flash.program(offset, data);
-          mcu.flash.set(flash.bytes.subarray(offset, offset + data.length), offset);
-        },
+    const chip = (of) => ({
+      erase: (offset, count) => {
+        this.cores.checkFlash(of);
+        flash.erase(offset, count);
+        mcu.flash.fill(0xff, offset, offset + count);
       },
-      () => {
-        this.onBootloader();
+      program: (offset, data) => {
+        this.cores.checkFlash(of);
+        flash.program(offset, data);
+        mcu.flash.set(flash.bytes.subarray(offset, offset + data.length), offset);
       },
-    );
+    });
+    const makeRom = (of) => new BootRom(of, chip(of), () => this.onBootloader());
+    const rom = makeRom(mcu);
+    mcu.loadBootrom(rom.words);
     mcu.flash.set(flash.bytes); // loading the ROM emptied it
-    mcu.onBreak = (n) => this.onBreak(n);
+    mcu.onBreak = (n) => rom.break(n);
+    this.cores = new Cores(mcu, makeRom);
     const watchdog = mcu.peripherals[WATCHDOG];
     if (scratch) watchdog.scratchData.set(scratch);
     watchdog.reason = reason;
@@ -153,28 +153,22 @@ export class Board {
     if (this.ready) this.cdc.cdcSetControlLineState(open ? DTR_RTS : 0);
   }
 
-  onBreak(n) {
-    const { core } = this;
-    if (core.PC < ROM_END) this.rom.call(n);
-    else {
-      const [at, from] = [core.PC - 2, core.LR].map((v) => `0x${v.toString(16)}`);
-      throw new Error(`the board crashed (breakpoint ${n} at ${at}, called from ${from})`);
-    }
-  }
-
   /** Run for so many nanoseconds of the board's time, or until `stop()` says so. */
   run(nanos, stop = () => false) {
     const end = this.clock.nanos + nanos;
     const cycleNanos = 1e9 / this.mcu.clkSys;
-    const { core, clock } = this;
+    const { core, clock, cores } = this;
     while (clock.nanos < end) {
-      if (core.waiting) {
-        clock.tick(Math.max(0, Math.min(clock.nanosToNextAlarm || Infinity, end - clock.nanos)));
-        if (core.interruptsUpdated && core.checkForInterrupts()) core.waiting = false;
-      } else {
+      if (!core.waiting) {
         const before = core.cycles;
         core.executeInstruction();
-        clock.tick((core.cycles - before) * cycleNanos);
+        const cycles = core.cycles - before;
+        clock.tick(cycles * cycleNanos);
+        if (cores.second !== null) cores.follow(cycles);
+      } else {
+        const alarm = Math.min(clock.nanosToNextAlarm || Infinity, end - clock.nanos);
+        clock.tick(cores.awake ? cores.step() * cycleNanos : Math.max(0, alarm));
+        if (core.interruptsUpdated && core.checkForInterrupts()) core.waiting = false;
       }
       if (this.resetWanted) {
         const { scratchData, reason } = this.mcu.peripherals[WATCHDOG];

@@ -50,7 +50,8 @@ const copyCycles = (bytes, aligned) => 20 + (aligned ? Math.ceil((13 * bytes) / 
 const fillCycles = (bytes, aligned) => 20 + (aligned ? Math.ceil(bytes / 2) : 5 * bytes);
 
 /**
- * A boot ROM for one emulated RP2040. `flash` gets erase(offset, count) and program(offset,
+ * A boot ROM for one core of an emulated RP2040, that of `mcu`; both have the same image, `words`.
+ * `onWait` is called where the program of core 1 returns to, `wait`. `flash` gets erase(offset, count) and program(offset,
  * bytes); `toBootloader` is called where the real ROM would become a USB drive.
  */
 export class BootRom {
@@ -59,12 +60,26 @@ export class BootRom {
     this.entries = [];
     this.image = new DataView(new ArrayBuffer(SIZE));
     this.functions = this.romFunctions(flash, toBootloader);
+    this.onWait = () => this.unsupported('wait_for_vector');
     this.build();
-    mcu.loadBootrom(new Uint32Array(this.image.buffer));
+  }
+
+  get words() {
+    return new Uint32Array(this.image.buffer);
   }
 
   get registers() {
     return this.mcu.core.registers;
+  }
+
+  /** The core ran into breakpoint n: an entry, or a crash. */
+  break(n) {
+    const { core } = this.mcu;
+    if (core.PC < SIZE) this.call(n);
+    else {
+      const [at, from] = [core.PC - 2, core.LR].map((v) => `0x${v.toString(16)}`);
+      throw new Error(`the board crashed (breakpoint ${n} at ${at}, called from ${from})`);
+    }
   }
 
   /** Run entry n, and let the time pass that the real routine takes. */
@@ -127,6 +142,7 @@ export class BootRom {
     at += 4;
     const SF = vectors('SF', this.floatFunctions(), FLOAT_CYCLES);
     const SD = vectors('SD', this.doubleFunctions(), DOUBLE_CYCLES);
+    this.wait = this.stub('wait_for_vector', () => this.onWait());
     const functionTable = table(functions);
     const dataTable = table(Object.entries({ CR: text, GR: revision, SF, SD }));
     image.setUint16(0x14, functionTable, true);
