@@ -25,7 +25,7 @@ bool tp_within(float x, float lo, float hi) {
 #define TP_TINY 1.17549435e-38f
 #define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-#define TP_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
+#define TP_INT(type, member, kind, lo, hi, what) {what, hi, kind, lo, offsetof(type, member)}
 // Where there are no maps, another value than 0 is refused before its name is needed.
 #define TP_MAP_INT(type, member, kind, lo, hi, what) \
     TP_INT(type, member, kind, lo, hi, TP_MAPS ? what : "layers of maps")
