@@ -7,7 +7,7 @@
 
 void bench_begin(void);
 void bench_end(const char *what);
-void bench_print(const char *what, const char *name, uint32_t value);
+void bench_print(const char *what, const char *name, uint64_t value);
 int main(void);
 
 extern __typeof__(tp_ki_matvec_i8) plain_matvec_i8;
@@ -329,7 +329,7 @@ void bench_end(const char *what) {
     CALLGRIND_DUMP_STATS_AT(what);
 }
 
-void bench_print(const char *what, const char *name, uint32_t value) {
+void bench_print(const char *what, const char *name, uint64_t value) {
     printf("%s %s %08x\n", what, name, (unsigned)value);
 }
 #endif

@@ -7,7 +7,7 @@
 // bare_metal.c, or the end of this file.
 void bench_begin(void);
 void bench_end(const char *what);
-void bench_print(const char *what, const char *name, uint32_t value);
+void bench_print(const char *what, const char *name, uint64_t value);
 
 static uint8_t block[768 * 1024] __attribute__((aligned(8)));
 static float values[16 * 1024];
@@ -214,7 +214,7 @@ void bench_end(const char *what) {
     }
 }
 
-void bench_print(const char *what, const char *name, uint32_t value) {
+void bench_print(const char *what, const char *name, uint64_t value) {
     printf("%s %s %08x\n", what, name, (unsigned)value);
 }
 #endif

@@ -30,6 +30,7 @@ set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_dsp.c
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
     ${TINYPROP_DIR}/kernels/tp_kernels_int.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_mve.c
     ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c
     ${TINYPROP_DIR}/kernels/tp_kernels_vfp.c
 )

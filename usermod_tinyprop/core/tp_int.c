@@ -291,7 +291,7 @@ static void tp_grow_weights(tp_model_t *m) {
         }
         int16_t *v = tp_int_velocity(m, l).w;
         n = v != NULL ? (size_t)tp_layer_fan_in(m, l) * t->rows : 0;
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             draw = (i & 31u) == 0 ? tp_rng_next(m->rng) : draw >> 1;
             v[i] = (int16_t)((v[i] + (int32_t)(draw & 1u)) >> 1);
         }

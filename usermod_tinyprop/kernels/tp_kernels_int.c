@@ -102,7 +102,7 @@ TP_KI_INDEX(i16, int16_t)
 
 #endif
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
 
 // z of one or four rows from the columns `from` .. `to` of them, or of index.
 #define TP_KI_SUMS(name, type) \
@@ -231,6 +231,8 @@ static inline int32_t tp_ki_clip_i16(int32_t v) {
 }
 #endif
 
+#if !TP_KERNELS_MVE
+
 // Two columns share their noise. x is of x_type.
 #define TP_KI_ROW(name, type, x_type, clip) \
     static void name(const tp_ki_row_t *row, uint32_t shift, const x_type *restrict x, \
@@ -260,6 +262,8 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
     tp_ki_wide_i16(row, row->shift, x, cols);
 }
 
+#endif
+
 #define TP_KI_MOMENTUM(name, type) \
     void tp_ki_row_momentum_##name(const tp_ki_row_t *row, const tp_ki_velocity_t *q, \
         const int16_t *restrict x, size_t cols) { \
@@ -279,7 +283,7 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
 TP_KI_MOMENTUM(i8, int8_t)
 TP_KI_MOMENTUM(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
 
 TP_KI_ROW(tp_ki_row_i8, int8_t, int8_t, tp_ki_clip_i8)
 
@@ -335,7 +339,7 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 TP_KI_AXPY(i8, int8_t)
 TP_KI_AXPY(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_MVE
 
 // A row that is not there counts with g = 0.
 #define TP_KI_DX(name, type, dx_shift) \

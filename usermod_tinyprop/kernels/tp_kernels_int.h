@@ -14,6 +14,8 @@
 // Whose file holds the loops over weights; one of them at most is 1.
 #if TP_INTEGER && !TP_GENERIC_ONLY && defined(__ARM_ARCH_6M__)
 #define TP_KERNELS_ARMV6M 1
+#elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__ARM_FEATURE_MVE)
+#define TP_KERNELS_MVE 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FEATURE_SIMD32)
 #define TP_KERNELS_DSP 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_ARCH_7M__)
@@ -21,6 +23,9 @@
 #endif
 #ifndef TP_KERNELS_ARMV6M
 #define TP_KERNELS_ARMV6M 0
+#endif
+#ifndef TP_KERNELS_MVE
+#define TP_KERNELS_MVE 0
 #endif
 #ifndef TP_KERNELS_DSP
 #define TP_KERNELS_DSP 0
