@@ -22,6 +22,10 @@ extern __typeof__(tp_ki_channels_i8) plain_channels_i8;
 extern __typeof__(tp_ki_channels_i16) plain_channels_i16;
 extern __typeof__(tp_ki_axpy_i8) plain_axpy_i8;
 extern __typeof__(tp_ki_axpy_i16) plain_axpy_i16;
+extern __typeof__(tp_ki_index_i8) plain_index_i8;
+extern __typeof__(tp_ki_index_i16) plain_index_i16;
+extern __typeof__(tp_ki_scale) plain_scale;
+extern __typeof__(tp_ki_finish) plain_finish;
 
 #define ROWS 64
 #define LONGEST 784
@@ -140,11 +144,18 @@ enum {
     AXPY_I16,
     CHANNELS_I8,
     CHANNELS_I16,
+    INDEX_I8,
+    INDEX_I16,
+    SCALE_I8,
+    SCALE_I16,
+    FINISH_I8,
+    FINISH_I16,
     KERNELS
 };
 static const char *const names[] = {"matvec_i8", "matvec_i16", "rows_update_i8", "rows_update_i16",
     "rows_dx_i8", "rows_dx_i16", "row_update_wide_i8", "row_update_wide_i16", "axpy_i8",
-    "axpy_i16", "channels_i8", "channels_i16"};
+    "axpy_i16", "channels_i8", "channels_i16", "index_i8", "index_i16", "scale_i8", "scale_i16",
+    "finish_i8", "finish_i16"};
 
 static uint32_t high(uint32_t cols) {
     uint32_t h = 0;
@@ -152,6 +163,40 @@ static uint32_t high(uint32_t cols) {
         h++;
     }
     return h;
+}
+
+// Pixels or other inputs, with an offset or without.
+static uint32_t same_scale(bool wide, size_t cols) {
+    uint8_t dtype = "BBbh"[below(4)];
+    uint8_t *x = (uint8_t *)x_memory + (dtype == 'h' ? 2u * below(4) : below(8));
+    int32_t shift = (int32_t)below(20), zeros = (int32_t)below(5);
+    tp_ki_scale_t by = {spread(32767), shift > 0 ? 1 << (shift - 1) : 0, shift, 0};
+    by.offset = below(2) ? 0 : spread(1 << 20);
+    for (size_t i = 0; i < cols * (dtype == 'h' ? 2u : 1u); i++) {
+        x[i] = (int32_t)below(4) < zeros ? 0 : (uint8_t)draw();
+    }
+    uint8_t *out = (uint8_t *)z_ours + 2u * below(3),
+            *to = out - (uint8_t *)z_ours + (uint8_t *)z_plain;
+    return tp_ki_scale(out, wide, x, dtype, cols, &by) ==
+        plain_scale(to, wide, x, dtype, cols, &by);
+}
+
+static uint32_t same_finish(size_t bytes, size_t n) {
+    int32_t *z = (int32_t *)(void *)ours, *b = z + n;
+    uint32_t most = below(1000), most_plain = most;
+    bytes = below(4) ? bytes : 4;
+    tp_ki_finish_t by = {(int32_t)below(31) - 15, (int32_t)below(38) - 7,
+        bytes == 1       ? 127
+            : bytes == 2 ? 1023
+                         : 1 << 22,
+        below(2)};
+    for (size_t i = 0; i < n; i++) {
+        z[i] = spread(below(64) ? 1 << 28 : 0x7fffffff) >> below(28);
+        b[i] = spread(below(64) ? 1 << 28 >> (by.up > 0 ? by.up : 0) : 0x3fffffff) >> below(20);
+    }
+    memcpy(plain, ours, sizeof(plain));
+    size_t done = tp_ki_finish(z_ours, bytes, z, b, n, &by, &most);
+    return done == plain_finish(z_plain, bytes, z, b, n, &by, &most_plain) && most == most_plain;
 }
 
 static uint32_t one_case(uint32_t kernel, size_t cols) {
@@ -214,6 +259,25 @@ static uint32_t one_case(uint32_t kernel, size_t cols) {
             tp_ki_axpy_i8(z_ours, 32767, q.x, cols);
             plain_axpy_i8(z_plain, 32767, q.x, cols);
             break;
+        case INDEX_I8:
+        case INDEX_I16:
+            q = drawn(bytes, 0, cols, x, 1, 5, 5);
+            // What lies behind the end of an index may be anything.
+            memset(z_ours, 0, sizeof(z_ours));
+            memset(z_plain, 0, sizeof(z_plain));
+            memcpy(z_ours, columns, drawn_index.total * sizeof(*columns));
+            return drawn_index.total ==
+                (kernel == INDEX_I8 ? plain_index_i8((void *)z_plain, q.x, cols)
+                                    : plain_index_i16((void *)z_plain, q.x, cols)) &&
+                same(cols);
+        case SCALE_I8:
+        case SCALE_I16:
+            drawn(1, 0, 0, 1, 1, 5, 5);
+            return same_scale(kernel == SCALE_I16, cols) && same(cols);
+        case FINISH_I8:
+        case FINISH_I16:
+            drawn(1, 0, 0, 1, 1, 5, 5);
+            return same_finish(bytes, cols) && same(cols);
         case AXPY_I16:
             q = drawn(2, 0, cols, x, 32767, 5, 5);
             tp_ki_axpy_i16(z_ours, -32767, q.x, cols);

@@ -22,6 +22,10 @@ PLAIN(channels_i8);
 PLAIN(channels_i16);
 PLAIN(axpy_i8);
 PLAIN(axpy_i16);
+PLAIN(index_i8);
+PLAIN(index_i16);
+PLAIN(scale);
+PLAIN(finish);
 
 void plain_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
@@ -108,3 +112,63 @@ static int32_t tp_ki_clip_i16(int32_t v) {
 
 TP_KI_ROWS(i8, int8_t, 0)
 TP_KI_ROWS(i16, int16_t, 8)
+
+#define TP_KI_INDEX(name, type) \
+    uint32_t plain_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        uint32_t total = 0; \
+        for (size_t i = 0; i < n; i++) { \
+            if (x[i] != 0) { \
+                columns[total++] = (uint16_t)i; \
+            } \
+        } \
+        return total; \
+    }
+
+TP_KI_INDEX(i8, int8_t)
+TP_KI_INDEX(i16, int16_t)
+
+static void put(void *out, size_t bytes, size_t i, int64_t v) {
+    if (bytes == 1) {
+        ((int8_t *)out)[i] = (int8_t)v;
+    } else if (bytes == 2) {
+        ((int16_t *)out)[i] = (int16_t)v;
+    } else {
+        ((int32_t *)out)[i] = (int32_t)v;
+    }
+}
+
+uint32_t plain_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
+    const tp_ki_scale_t *by) {
+    int64_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t v = dtype == 'B' ? ((const uint8_t *)x)[i]
+            : dtype == 'b'       ? ((const int8_t *)x)[i]
+                                 : ((const int16_t *)x)[i];
+        v = ((v * by->factor + by->half) >> by->shift) + by->offset;
+        put(out, wide ? 2 : 1, i, v);
+        v = v < 0 ? -v : v;
+        most = v > most ? v : most;
+    }
+    return (uint32_t)most;
+}
+
+static int64_t shifted(int64_t v, int32_t up) {
+    return up >= 0 ? v * ((int64_t)1 << up) : (v + ((int64_t)1 << (-up - 1))) >> -up;
+}
+
+size_t plain_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+    const int64_t room = 1 << 28, room_b = by->up > 0 ? room >> by->up : room;
+    for (size_t o = 0; o < n; o++) {
+        if (z[o] > room || z[o] < -room || b[o] > room_b || b[o] < -room_b) {
+            return o;
+        }
+        int64_t v = z[o] + shifted(b[o], by->up);
+        v = by->relu && v < 0 ? 0 : v;
+        int64_t size = v < 0 ? -v : v;
+        *most = size > *most ? (uint32_t)size : *most;
+        v = shifted(v, -by->down);
+        put(out, bytes, o, v < -by->limit ? -by->limit : v > by->limit ? by->limit : v);
+    }
+    return n;
+}

@@ -11,7 +11,7 @@ from conftest import need
 sys.path.insert(0, str(core_api.ROOT / "scripts"))
 import kernel_costs  # noqa: E402
 
-KERNELS = 12
+KERNELS = 18
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 """Cycles of a training sample of real images on the RP2040: MNIST, TinyPropV2, second epoch.
 
-The unix port trains the first epoch; its checkpoint and the first samples of the second epoch go
-to the emulated board, which trains on and counts each step by its SysTick timer. Both must end
-with the same weights. Records: build/bench/rp2040_mnist.json.
+The unix port trains the epochs before; its checkpoint and the first samples of the epoch go to the
+emulated board, which trains on and counts each step by its SysTick timer. Both must end with the
+same weights. The later the epoch (--epoch), the fewer samples train. Records:
+build/bench/rp2040_mnist.json.
 """
 
 import argparse
@@ -32,31 +33,31 @@ import tinyprop as tp, _tinyprop
 def crc(m):
     return _tinyprop.crc32(memoryview(m._m.block)[:m.plan()["persist"]])
 """
-FIRST_EPOCH = """
+EPOCHS_BEFORE = """
 import sys
-folder, hidden, n, policy, dtype = sys.argv[1:]
-hidden, n = int(hidden), int(n)
+folder, hidden, n, policy, dtype, epoch = sys.argv[1:]
+hidden, n, epoch = int(hidden), int(n), int(epoch)
 data = tp.Dataset(folder + "/train.tpd")
 def model(policy):
     return tp.Sequential(
         [data.input(), tp.Flatten(), tp.Dense(hidden, activation="relu"), tp.Dense(10)],
         optimizer=tp.SGD(lr=0.01), policy=policy, seed=1, dtype=dtype)
-# With back-off: what becomes of the samples of the second epoch.
+# With back-off: what becomes of the samples of that epoch.
 m = model(tp.TinyPropV2(backoff=8))
 def after(info):
-    if info["epoch"] == 1:
+    if info["epoch"] == epoch - 1:
         m.reset_stats()
-m.fit(data, epochs=2, callback=after, verbose=0)
+m.fit(data, epochs=epoch, callback=after, verbose=0)
 s = m.stats()
 print("SHARES", s["skipped"] / s["seen"], s["trained"] / s["seen"])
 m = model(getattr(tp, policy)())
-m.fit(data, verbose=0)
+m.fit(data, epochs=epoch - 1, verbose=0)
 m.reset_stats()
 m.save(folder + "/m.tp")
-# The order of the second epoch.
+# The order of the epoch.
 with tp.Dataset.create(folder + "/next.tpd", data.shape, classes=10, scale=data.scale) as few:
     for i in range(n):
-        x, y = data[_tinyprop.permute(i, len(data), m.seed + 7919)]
+        x, y = data[_tinyprop.permute(i, len(data), m.seed + 7919 * (epoch - 1))]
         few.append(x, y)
 few = tp.Dataset(folder + "/next.tpd")
 for i in range(n):
@@ -72,7 +73,7 @@ sequential.new_block = lambda n: room
 def load():
     return tp.load("m.tp"), tp.Dataset("next.tpd")
 """
-SECOND_EPOCH = """
+EPOCH = """
 def nothing(x, y):
     pass
 def go(n):
@@ -102,11 +103,11 @@ def split(n):
 """
 
 
-def first_epoch(folder, hidden, samples, policy, dtype):
+def epochs_before(folder, hidden, samples, policy, dtype, epoch=2):
     """Train on the host; (samples trained, effort, bytes of the model, CRC) after those behind,
-    and the shares of samples skipped and trained in a second epoch with back-off."""
+    and the shares of samples skipped and trained in the epoch with back-off."""
     script = folder / "first.py"
-    script.write_text(CRC + FIRST_EPOCH)
+    script.write_text(CRC + EPOCHS_BEFORE)
     command = [
         build_unix(),
         "-X",
@@ -117,6 +118,7 @@ def first_epoch(folder, hidden, samples, policy, dtype):
         str(samples),
         policy,
         dtype,
+        str(epoch),
     ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
@@ -133,13 +135,15 @@ def put(port, *files):
         fail(f"copying to the board: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
 
 
-def measure(port, folder, hidden, samples, policy="TinyPropV2", dtype="f32"):
-    """(cycles a sample, the same with back-off, share trained, total effort, bytes of the model),
-    second epoch. With back-off: the cycles of a sample skipped and of one trained, in the shares
+def measure(port, folder, hidden, samples, policy="TinyPropV2", dtype="f32", epoch=2):
+    """(cycles a sample, the same with back-off, share trained, total effort, bytes of the model)
+    of an epoch. With back-off: the cycles of a sample skipped and of one trained, in the shares
     that there are of them; the others wait."""
-    trained, effort, block, crc, shares = first_epoch(folder, hidden, samples, policy, dtype)
+    trained, effort, block, crc, shares = epochs_before(
+        folder, hidden, samples, policy, dtype, epoch
+    )
     put(port, folder / "m.tp", folder / "next.tpd")
-    code = CRC + LOAD + COUNT + SECOND_EPOCH + f"go({samples})"
+    code = CRC + LOAD + COUNT + EPOCH + f"go({samples})"
     output = on_board(port, RESERVE % block, code, timeout=3600)
     skips, trains, board_trained, board_crc = map(int, output.split("RESULT")[1].split())
     if (board_trained, board_crc) != (trained, crc):
@@ -161,7 +165,7 @@ def measure_split(port, block, samples):
     return split
 
 
-def measure_all(data, samples=SAMPLES):
+def measure_all(data, samples=SAMPLES, epoch=2, dtypes=tuple(TARGETS)):
     """[(what, cycles, "<=", target)]; None where MNIST or the firmware is not there."""
     firmware = BUILD / "firmware" / BOARD / "firmware.bin"
     npz = Path(data) / "mnist.npz"
@@ -174,20 +178,22 @@ def measure_all(data, samples=SAMPLES):
             say(f"MNIST on the RP2040: not measured, {short(path)} does not exist: {remedy}")
             return None
     records = Records("rp2040_mnist", "python3 scripts/rp2040_mnist.py --data folder")
-    rows, targets = [], []
+    rows, targets, split = [], [], {}
     x, y = make_dataset.read_arrays(npz, ["x_train", "y_train"])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         content = make_dataset.to_bytes(x, y, 10, [1 / 255])
         (folder / "train.tpd").write_bytes(content)
         for hidden, policy, dtype in RUNS:
+            if dtype not in dtypes:
+                continue
             (folder / "next.tpd").unlink(missing_ok=True)
             model = f"mlp-784-{hidden}-10"
-            say(f"MNIST, {model}, {policy}, {dtype}: first epoch here, then {samples} samples ...")
+            say(f"MNIST, {model}, {policy}, {dtype}: trained here up to epoch {epoch} ...")
             flash = folder / f"{model}-{policy}-{dtype}.bin"
             with sim_rp2.running(firmware, flash) as port:
                 cycles, waiting, trained, effort, block = measure(
-                    port, folder, hidden, samples, policy, dtype
+                    port, folder, hidden, samples, policy, dtype, epoch
                 )
                 if (hidden, policy) == (32, "TinyPropV2"):
                     split = measure_split(port, block, min(samples, 30))
@@ -202,26 +208,26 @@ def measure_all(data, samples=SAMPLES):
                     f"{effort:.3f}",
                 )
             )
+            name = "rp2040_mnist" if epoch == 2 else f"rp2040_mnist-epoch-{epoch}"
             for metric, value, unit in (
                 ("cycles_per_sample", round(cycles), "cycles"),
                 ("trained_share", trained, "1"),
                 ("effort_total", effort, "1"),
                 *([("cycles_per_sample_backoff", round(waiting), "cycles")] if sparse else []),
             ):
-                records.add(metric, value, unit, BOARD, model, policy, dtype)
+                records.add(metric, value, unit, BOARD, model, policy, dtype, name=name)
             if hidden == 64 and sparse:
-                what = f"RP2040: MNIST, second epoch, {model} {dtype} {policy}, cycles a sample"
-                for name, value, most in zip(
-                    ("", ", back-off"), (cycles, waiting), TARGETS[dtype]
-                ):
-                    targets += [(what + name, value, "<=", most)] if most else []
-    title = f"MNIST on the emulated RP2040, {samples} samples of the second epoch"
+                what = f"RP2040: MNIST, epoch {epoch}, {model} {dtype} {policy}, cycles a sample"
+                for how, value, most in zip(("", ", back-off"), (cycles, waiting), TARGETS[dtype]):
+                    targets += [(what + how, value, "<=", most)] if most else []
+    title = f"MNIST on the emulated RP2040, {samples} samples of epoch {epoch}"
     header = ("model", "policy", "cycles a sample", "with back-off", "trained", "effort")
     print_table(title, header, rows)
     passes = ("forward", "select", "dx", "update")
     layers = list(dict.fromkeys(layer for layer, _ in split))
     lines = [(name, *(f"{split[name, p]:,.0f}" for p in passes)) for name in layers]
-    print_table("Cycles by pass, mlp-784-32-10, of samples that train", ("", *passes), lines)
+    if lines:
+        print_table("Cycles by pass, mlp-784-32-10, of samples that train", ("", *passes), lines)
     for (layer, name), cycles in split.items():
         model = "mlp-784-32-10"
         records.add(f"cycles_{name}", round(cycles), "cycles", BOARD, model, f"TinyPropV2 {layer}")
@@ -233,10 +239,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("DATA"), help="folder of mnist.npz")
     parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--epoch", type=int, default=2, help="which one is measured, from 2 on")
+    parser.add_argument("--dtype", action="append", choices=TARGETS, help="default: all")
     arguments = parser.parse_args()
+    if arguments.epoch < 2:
+        fail("--epoch: the first one is trained before anything is measured")
     if not arguments.data:
         fail("no folder given: --data FOLDER, or DATA=FOLDER")
-    if measure_all(arguments.data, arguments.samples) is None:
+    dtypes = arguments.dtype or TARGETS
+    if measure_all(arguments.data, arguments.samples, arguments.epoch, dtypes) is None:
         fail("not measured")
 
 

@@ -33,14 +33,9 @@
 #define ZERO "movs r7, #0\n" "mov r8, r7\n" "mov r9, r7\n" "mov r10, r7\n" "mov r11, r7\n"
 // Images: most words of four pixels are 0.
 #define PIXEL(store, at) \
-    "uxtb r7, r6\n" \
-    "muls r7, r3\n" \
-    "adds r7, r7, r5\n" \
-    "lsrs r7, r4\n" \
+    "uxtb r7, r6\n" "muls r7, r3\n" "adds r7, r7, r5\n" "lsrs r7, r4\n" \
     store " r7, [r0, #" at "]\n" \
-    "cmp r7, r8\n" \
-    "bls 1f\n" \
-    "mov r8, r7\n" \
+    "cmp r7, r8\n" "bls 1f\n" "mov r8, r7\n" \
     "1:\n" \
     "lsrs r6, r6, #8\n"
 #define TP_PIXELS(name, nothing, store, second, third, fourth, bytes) \
@@ -49,19 +44,13 @@
         __asm volatile( \
             SAVE \
             "ldm r3!, {r4-r6}\n" \
-            "mov r3, r4\n" "mov r4, r6\n" \
-            "movs r7, #0\n" \
-            "mov r8, r7\n" \
+            "mov r3, r4\n" "mov r4, r6\n" "movs r7, #0\n" "mov r8, r7\n" \
             "2:\n" \
-            "cmp r1, r2\n" \
-            "beq 4f\n" \
+            "cmp r1, r2\n" "beq 4f\n" \
             "3:\n" \
-            "ldm r1!, {r6}\n" \
-            "cmp r6, #0\n" \
-            "bne 5f\n" \
+            "ldm r1!, {r6}\n" "cmp r6, #0\n" "bne 5f\n" \
             nothing \
-            "cmp r1, r2\n" \
-            "bne 3b\n" \
+            "cmp r1, r2\n" "bne 3b\n" \
             "4:\n" \
             "mov r0, r8\n" \
             RESTORE \
@@ -79,26 +68,19 @@ TP_PIXELS(tp_pixels_i16, "movs r7, #0\n" "stm r0!, {r6, r7}\n", "strh", "2", "4"
 // Columns of what is not 0, four at a time; returns where they end. x and end: multiples of 4.
 #define FOUND(test) \
     test \
-    "beq 4f\n" \
-    "strh r3, [r0]\n" \
-    "adds r0, #2\n" \
+    "beq 4f\n" "strh r3, [r0]\n" "adds r0, #2\n" \
     "4:\n" \
     "adds r3, #1\n"
 #define TP_INDEX(name, load, found) \
     TP_NAKED static uint16_t *name(uint16_t *columns, const void *x, const void *end) { \
         __asm volatile( \
             ".syntax unified\n" \
-            "push {r4-r6, lr}\n" \
-            "movs r3, #0\n" \
+            "push {r4-r6, lr}\n" "movs r3, #0\n" \
             "1:\n" \
-            "cmp r1, r2\n" \
-            "bhs 3f\n" \
+            "cmp r1, r2\n" "bhs 3f\n" \
             "2:\n" \
             load \
-            "bne 5f\n" \
-            "adds r3, #4\n" \
-            "cmp r1, r2\n" \
-            "blo 2b\n" \
+            "bne 5f\n" "adds r3, #4\n" "cmp r1, r2\n" "blo 2b\n" \
             "3:\n" \
             "pop {r4-r6, pc}\n" \
             "5:\n" \
@@ -338,28 +320,19 @@ typedef struct {
     TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
         __asm volatile( \
             SAVE \
-            "mov r7, r0\n" \
-            "adds r7, #20\n" \
-            "ldm r7!, {r1-r5}\n" \
+            "mov r7, r0\n" "adds r7, #20\n" "ldm r7!, {r1-r5}\n" \
             "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
-            "ldm r0!, {r1-r3, r6, r7}\n" \
-            "mov lr, r2\n" \
-            "str r7, [sp]\n" \
+            "ldm r0!, {r1-r3, r6, r7}\n" "mov lr, r2\n" "str r7, [sp]\n" \
             "mov r7, r6\n" \
             "1:\n" \
-            "ldm r1!, {r2, r4-r6}\n" \
-            "add r6, r8\n" \
+            "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" \
             sums \
-            "ldr r6, [r2]\n" \
-            "adds r4, r4, r6\n" \
-            "mov r5, r11\n" \
+            "ldr r6, [r2]\n" "adds r4, r4, r6\n" "mov r5, r11\n" \
             LOOK \
             "2:\n" \
             "str r4, [r2]\n" \
             "5:\n" \
-            "cmp r1, lr\n" \
-            "bne 1b\n" \
-            "b 4f\n" \
+            "cmp r1, lr\n" "bne 1b\n" "b 4f\n" \
             LOOK_AGAIN \
             "subs r1, r1, #16\n" \
             "4:\n" \
@@ -367,32 +340,14 @@ typedef struct {
             RESTORE); \
     }
 TP_LIST(tp_list_i8,
-    "muls r4, r3\n"
-    "muls r5, r3\n"
-    "mov r0, r10\n"
-    "ands r6, r0\n"
-    "adds r4, r4, r6\n"
-    "adds r5, r5, r6\n"
-    "lsrs r4, r7\n"
-    "lsrs r5, r7\n"
-    "mov r0, r9\n"
-    "ands r4, r0\n"
-    "ands r5, r0\n"
-    "lsls r5, r5, #8\n"
-    "ldr r0, [sp]\n"
-    "adds r2, r2, r0\n"
-    "add r4, r12\n"
-    "adds r4, r4, r5\n"
+    "muls r4, r3\n" "muls r5, r3\n" "mov r0, r10\n" "ands r6, r0\n" "adds r4, r4, r6\n"
+    "adds r5, r5, r6\n" "lsrs r4, r7\n" "lsrs r5, r7\n" "mov r0, r9\n" "ands r4, r0\n"
+    "ands r5, r0\n" "lsls r5, r5, #8\n" "ldr r0, [sp]\n" "adds r2, r2, r0\n"
+    "add r4, r12\n" "adds r4, r4, r5\n"
     "beq 5f\n") // no weight changes
 TP_LIST(tp_list_i16,
-    "lsrs r6, r6, #16\n"
-    "muls r4, r3\n"
-    "muls r5, r3\n"
-    "adds r4, r4, r6\n"
-    "adds r5, r5, r6\n"
-    "asrs r4, r4, #16\n"
-    "ands r5, r7\n"
-    "add r2, r9\n"
+    "lsrs r6, r6, #16\n" "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n"
+    "adds r5, r5, r6\n" "asrs r4, r4, #16\n" "ands r5, r7\n" "add r2, r9\n"
     "adds r4, r4, r5\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
