@@ -41,7 +41,7 @@ def test_special_kernels_are_worth_their_code(results):
 
 
 def test_a_dense_step_of_integers_costs_few_instructions(results):
-    for board, most in (("M3", 4.0), ("M4F", 2.5)):
+    for board, most in (("M3", 3.5), ("M4F", 2.2)):
         for dtype in ("i8", "i16"):
             what = f"mlp-784-64-10-{dtype} Full"
             assert results[board][0][what] < most * layer_instructions.dense_macs(what), board
@@ -58,9 +58,9 @@ def test_convolution_backward_costs_what_a_dense_layer_costs(results):
 def test_a_tenth_of_the_errors_costs_a_fraction_of_dense_backward(results):
     counts = results["M4F"][0]
     for layer, times in (
-        ("conv3x3-16-16@16", 5.95),
-        ("conv3x3-32-32@8", 7.3),
-        ("conv1x1-64-64@8", 4.85),
+        ("conv3x3-16-16@16", 6.0),
+        ("conv3x3-32-32@8", 7.6),
+        ("conv1x1-64-64@8", 5.4),
     ):
         assert counts[f"{layer} full"] > times * counts[f"{layer} TopK"]
 

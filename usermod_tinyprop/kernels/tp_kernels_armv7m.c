@@ -1,5 +1,5 @@
-// The updates for cores that multiply and saturate, but have no DSP instructions (Cortex-M3): of int8
-// weights four at a time as one number. Equal to tp_kernels_int.c bit for bit.
+// Sums and updates for cores that multiply and saturate, but have no DSP instructions (Cortex-M3): int8
+// weights take their steps four at a time as one number. Equal to tp_kernels_int.c bit for bit.
 #include "tp_kernels_int.h"
 
 #if TP_KERNELS_ARMV7M
@@ -9,6 +9,49 @@
 
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 1024u
+
+// The assembler keeps its lines.
+// clang-format off
+
+// A column of four rows that begin `row` bytes after each other.
+#define COLUMN(load, size) \
+    load " %[t], [%[x]], #" size "\n" \
+    load " %[u], [%[w], %[row]]\n" \
+    "mla %[s1], %[u], %[t], %[s1]\n" \
+    load " %[u], [%[w], %[row], lsl #1]\n" \
+    "mla %[s2], %[u], %[t], %[s2]\n" \
+    load " %[u], [%[w], %[three]]\n" \
+    "mla %[s3], %[u], %[t], %[s3]\n" \
+    load " %[u], [%[w]], #" size "\n" \
+    "mla %[s0], %[u], %[t], %[s0]\n"
+#define FOUR_COLUMNS(load, size) \
+    COLUMN(load, size) COLUMN(load, size) COLUMN(load, size) COLUMN(load, size)
+#define COLUMNS(load, size, times, n) \
+    if ((n) != 0) { \
+        size_t left = (n); \
+        __asm volatile( \
+            "1:\n" \
+            times \
+            "subs %[left], #1\n" \
+            "bne 1b\n" \
+            : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [w] "+r"(w), \
+              [x] "+r"(x), [left] "+r"(left), [t] "=&r"(t), [u] "=&r"(u) \
+            : [row] "r"(row), [three] "r"(3u * row) \
+            : "cc", "memory"); \
+    }
+#define TP_FOUR_DOTS(name, type, load, size) \
+    void name(int32_t z[4], const type *w, const type *x, size_t cols, size_t n) { \
+        size_t row = cols * sizeof(type); \
+        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0; \
+        uint32_t t, u; \
+        COLUMNS(load, size, FOUR_COLUMNS(load, size) FOUR_COLUMNS(load, size), n / 8u) \
+        COLUMNS(load, size, COLUMN(load, size), n & 7u) \
+        z[0] = s0, z[1] = s1, z[2] = s2, z[3] = s3; \
+    }
+TP_FOUR_DOTS(tp_ki_four_dots_i8, int8_t, "ldrsb", "1")
+TP_FOUR_DOTS(tp_ki_four_dots_i16, int16_t, "ldrsh", "2")
+
+// clang-format on
 
 // A row, or what is left of it where a weight of the next word has to be clipped.
 typedef struct {

@@ -104,6 +104,16 @@ TP_KI_INDEX(i16, int16_t)
 
 #if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
 
+#if TP_KERNELS_ARMV7M
+#define TP_KI_FOUR_DOTS(name) \
+    if (columns == NULL && four) { \
+        tp_ki_four_dots_##name(z, w + from, x + from, cols, to - from); \
+        return; \
+    }
+#else
+#define TP_KI_FOUR_DOTS(name)
+#endif
+
 // z of one or four rows from the columns `from` .. `to` of them, or of index.
 #define TP_KI_SUMS(name, type) \
     static inline void tp_ki_sum_##name(int32_t *z, const type *w, const type *x, size_t from, \
@@ -131,6 +141,7 @@ TP_KI_INDEX(i16, int16_t)
     } \
     static void tp_ki_sums_##name(int32_t *z, const type *w, const type *x, bool four, \
         size_t cols, size_t from, size_t to, const uint16_t *columns) { \
+        TP_KI_FOUR_DOTS(name) \
         if (columns != NULL && four) { \
             tp_ki_four_##name(z, w, x, cols, from, to, columns); \
         } else if (columns != NULL) { \
