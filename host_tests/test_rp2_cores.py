@@ -61,7 +61,8 @@ def train(layers, dtype, policy, zeros):
     for k in layers[0].shape: n *= k
     for step in range(12):
         x = [0 if random.randrange(100) < zeros else random.randrange(-128, 128) for i in range(n)]
-        m.train_step(array("b", x) if dtype != "f32" else array("f", [v / 128 for v in x]), step % 5)
+        x = array("f", [v / 128 for v in x]) if dtype == "f32" else array("b", x)
+        m.train_step(x, step % 5)
     m.save("t_cores.tp")
     crc = 0
     with open("t_cores.tp", "rb") as f:
@@ -78,7 +79,8 @@ for layers in (dense, maps):
                 tp.cores(n)
                 gc.collect()
                 got.append(train(layers(), dtype, policy, zeros))
-            print(layers.__name__, dtype, type(policy).__name__, tp.cores(), got[0] == got[1], got[0])
+            same = got[0] == got[1]
+            print(layers.__name__, dtype, type(policy).__name__, tp.cores(), same, got[0])
 """
 
 
