@@ -7,7 +7,7 @@
 
 void bench_begin(void);
 void bench_end(const char *what);
-void bench_print(const char *what, const char *name, uint32_t value);
+void bench_print(const char *what, const char *name, uint64_t value);
 int main(void);
 
 extern __typeof__(tp_ki_matvec_i8) plain_matvec_i8;
@@ -18,6 +18,8 @@ extern __typeof__(tp_ki_rows_update_i8) plain_rows_update_i8;
 extern __typeof__(tp_ki_rows_update_i16) plain_rows_update_i16;
 extern __typeof__(tp_ki_row_update_wide_i8) plain_row_update_wide_i8;
 extern __typeof__(tp_ki_row_update_wide_i16) plain_row_update_wide_i16;
+extern __typeof__(tp_ki_channels_i8) plain_channels_i8;
+extern __typeof__(tp_ki_channels_i16) plain_channels_i16;
 extern __typeof__(tp_ki_axpy_i8) plain_axpy_i8;
 extern __typeof__(tp_ki_axpy_i16) plain_axpy_i16;
 
@@ -136,11 +138,13 @@ enum {
     WIDE_I16,
     AXPY_I8,
     AXPY_I16,
+    CHANNELS_I8,
+    CHANNELS_I16,
     KERNELS
 };
 static const char *const names[] = {"matvec_i8", "matvec_i16", "rows_update_i8", "rows_update_i16",
     "rows_dx_i8", "rows_dx_i16", "row_update_wide_i8", "row_update_wide_i16", "axpy_i8",
-    "axpy_i16"};
+    "axpy_i16", "channels_i8", "channels_i16"};
 
 static uint32_t high(uint32_t cols) {
     uint32_t h = 0;
@@ -210,10 +214,20 @@ static uint32_t one_case(uint32_t kernel, size_t cols) {
             tp_ki_axpy_i8(z_ours, 32767, q.x, cols);
             plain_axpy_i8(z_plain, 32767, q.x, cols);
             break;
-        default:
+        case AXPY_I16:
             q = drawn(2, 0, cols, x, 32767, 5, 5);
             tp_ki_axpy_i16(z_ours, -32767, q.x, cols);
             plain_axpy_i16(z_plain, -32767, q.x, cols);
+            break;
+        case CHANNELS_I8: // so many taps as the others have rows
+            q = drawn(1, rows, cols, x, 1, 5, 5);
+            tp_ki_channels_i8(z_ours, (int8_t *)ours, rows, q.x, cols);
+            plain_channels_i8(z_plain, (int8_t *)plain, rows, q.x, cols);
+            break;
+        default:
+            q = drawn(2, rows, cols, x, 1, 5, 5);
+            tp_ki_channels_i16(z_ours, (int16_t *)ours, rows, q.x, cols);
+            plain_channels_i16(z_plain, (int16_t *)plain, rows, q.x, cols);
     }
     return same(cols);
 }
@@ -315,7 +329,7 @@ void bench_end(const char *what) {
     CALLGRIND_DUMP_STATS_AT(what);
 }
 
-void bench_print(const char *what, const char *name, uint32_t value) {
+void bench_print(const char *what, const char *name, uint64_t value) {
     printf("%s %s %08x\n", what, name, (unsigned)value);
 }
 #endif

@@ -18,6 +18,8 @@ PLAIN(rows_update_i8);
 PLAIN(rows_update_i16);
 PLAIN(row_update_wide_i8);
 PLAIN(row_update_wide_i16);
+PLAIN(channels_i8);
+PLAIN(channels_i16);
 PLAIN(axpy_i8);
 PLAIN(axpy_i16);
 
@@ -91,6 +93,11 @@ static int32_t tp_ki_clip_i16(int32_t v) {
         for (size_t i = 0; i < cols; i++) { \
             int32_t noise = (int32_t)NOISE(row, i); \
             w[i] = (type)tp_ki_clip_##name(w[i] + ((row->g * x[i] + noise) >> row->shift)); \
+        } \
+    } \
+    void plain_channels_##name(int32_t *z, const type *w, size_t taps, const type *x, size_t n) { \
+        for (size_t j = 0; j < n; j++) { \
+            z[j] += w[j * taps] * x[j]; \
         } \
     } \
     void plain_axpy_##name(int32_t *sum, int32_t d, const type *x, size_t n) { \

@@ -11,7 +11,7 @@
 void bench_begin(void);
 void bench_end(const char *what);
 uint32_t bench_lap(void *last);
-void bench_print(const char *what, const char *name, uint32_t value);
+void bench_print(const char *what, const char *name, uint64_t value);
 
 static uint8_t block[1024 * 1024] __attribute__((aligned(8)));
 static float values[784];

@@ -469,7 +469,8 @@ class CoreModel:
         layer = self.layer(i)
         shape = (layer.c if offset == "off_w" else layer.rows, self.fan_in(i))
         start = getattr(layer, offset)
-        w = self.array(start, shape, self.values)
+        slots = np.int16 if self.is_integer else self.values  # velocities
+        w = self.array(start, shape, self.values if offset == "off_w" else slots)
         return w, self.array(start + (w.nbytes + 3) // 4 * 4, layer.c, self.wide)
 
     def row_flags(self, i):

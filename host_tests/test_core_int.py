@@ -29,7 +29,8 @@ types = of(*integer.TYPES)
 
 def integers(spec, dtype, **changes):
     """What integers can train of it."""
-    return replace(spec, dtype=dtype, batch=1, opt=Optimizer(lr=spec.opt.lr), **changes)
+    opt = Optimizer(rows=spec.opt.rows, lr=spec.opt.lr, momentum=spec.opt.momentum)
+    return replace(spec, dtype=dtype, batch=1, opt=opt, **changes)
 
 
 # --- Training ---
@@ -97,10 +98,11 @@ def test_any_graph_trains_as_the_oracle_does(core, spec, dtype, zeros, vectors, 
 
 
 @each_type
-def test_a_long_run_is_that_of_the_oracle_while_weights_and_ranges_grow(core, dtype):
+@pytest.mark.parametrize("momentum", [0, 0.5])
+def test_a_long_run_is_that_of_the_oracle_while_weights_and_ranges_grow(core, dtype, momentum):
     layers = (Layer(9, "relu"), Layer(8, "leaky_relu", slope=0.125), Layer(4))
     policy = replace(POLICY_CASES["tinypropv2"], threshold=0.3)
-    opt = Optimizer(lr=0.02)
+    opt = Optimizer(lr=0.02, momentum=momentum)
     spec = Spec(11, layers, loss=LOSSES[1], dtype=dtype, opt=opt, policy=policy)
     pair = Pair(core, spec)
     first = [record.e_w for record in pair.model.ranges]
@@ -189,6 +191,11 @@ def fill(pair, values):
             layer.b.values[:] = values(f"b{i}", shape[0], -(2**31), 2**31 - 1)
             w, b = pair.model.weights_and_bias(i, "off_w")
             w[:], b[:] = layer.w.values, layer.b.values
+            if pair.model.layer(i).off_m:
+                w, b = pair.model.weights_and_bias(i, "off_m")
+                w[:] = values(f"w{i}", w.shape, -32767, 32767)
+                b[:] = values(f"b{i}", shape[0], -(2**31), 2**31 - 1)
+                layer.w.m[: len(w)], layer.b.m[:] = w, b
     return pair
 
 
@@ -200,9 +207,10 @@ def fill(pair, values):
     ends=st.booleans(),
     sizes=st.lists(of(0, 1e-38, 1e-3, 1, 1e6, 3e38, -3e38), min_size=1, max_size=4),
     lr=of(1e-30, 0.1, 1e30),
+    momentum=of(0.0, 1e-9, 0.9, 0.99999994),
 )
 def test_any_parameters_and_ranges_train_as_in_the_oracle(
-    core, spec, dtype, seed, ends, sizes, lr
+    core, spec, dtype, seed, ends, sizes, lr, momentum
 ):
     draw = np.random.default_rng(seed)
 
@@ -210,7 +218,7 @@ def test_any_parameters_and_ranges_train_as_in_the_oracle(
         v = draw.integers(low, high, shape, endpoint=True)
         return np.where(v < (low + high) // 2, low, high) if ends and name[0] in "wb" else v
 
-    spec = replace(integers(spec, dtype), opt=Optimizer(lr=lr))
+    spec = replace(integers(spec, dtype), opt=Optimizer(lr=lr, momentum=momentum))
     pair = fill(Pair(core, spec), values)
     for size in sizes:
         for x, y in samples(spec, 1):
@@ -356,6 +364,19 @@ def test_weights_go_in_and_out_as_in_the_oracle(core, dtype, size):
 
 
 @each_type
+def test_new_weights_start_without_velocity(core, dtype):
+    spec = network(dtype=dtype, opt=Optimizer(momentum=0.9))
+    pair = Pair(core, spec).run(samples(spec, 3))
+    _, w, b = pair.model.get_weights(1)
+    assert pair.model.weights_and_bias(1, "off_m")[0].any()
+    pair.model.set_weights(1, w, b)
+    pair.net.import_weights(1, w, b)
+    assert not any(v.any() for v in pair.model.weights_and_bias(1, "off_m"))
+    pair.assert_same()
+    pair.run(samples(spec, 3))
+
+
+@each_type
 def test_weights_that_are_not_finite_are_refused(core, dtype):
     model = CoreModel(core, network(dtype=dtype))
     before = model.persistent().copy()
@@ -386,7 +407,6 @@ def test_what_integers_cannot_train_is_refused_by_name(core, dtype):
     frozen = (replace(spec.layers[0], trainable="none"), *spec.layers[1:])
     for changes, what in (
         ({"opt": Optimizer("adam")}, "optimizer"),
-        ({"opt": Optimizer(momentum=0.5)}, "momentum"),
         ({"opt": Optimizer(weight_decay=0.5)}, "weight_decay"),
         ({"batch": 2}, "batch_size"),
         ({"layers": frozen, "external": (0,)}, "external"),
@@ -418,10 +438,16 @@ def test_other_types_are_refused(core):
 def test_plan_counts_the_bytes_of_parameters_and_ranges(core, dtype, spec):
     got, floats = plan(core, integers(spec, dtype)), plan(core, replace(spec, keep=1))
     pair = Pair(core, integers(spec, dtype))
+    with_momentum = plan(core, replace(integers(spec, dtype), opt=Optimizer(momentum=0.5)))
     one = {"i8": 1, "i16": 2}[dtype]
     weighted = [layer for layer in pair.net.layers if layer.is_weighted]
     assert got.parameters == sum(
         -(-layer.w.values.size * one // 4) * 4 + 4 * layer.out[2] for layer in weighted
+    )
+    assert with_momentum.optimizer == sum(
+        -(-layer.w.values[: layer.trained_rows].size * 2 // 4) * 4 + 4 * layer.out[2]
+        for layer in weighted
+        if layer.b.trains
     )
     assert got.header == floats.header + 8 * (len(spec.layers) + 1)
     assert got.optimizer == got.gradients == got.external == 0
@@ -432,9 +458,10 @@ def test_plan_counts_the_bytes_of_parameters_and_ranges(core, dtype, spec):
 
 @each_type
 @pytest.mark.parametrize("name", ["lenet", "norm", "resnet"])
-@pytest.mark.parametrize("before", [0, 1, 70])
-def test_training_resumes_from_a_checkpoint_bit_for_bit(core, dtype, name, before):
+@pytest.mark.parametrize("before, momentum", [(0, 0), (1, 0.5), (70, 0), (70, 0.9)])
+def test_training_resumes_from_a_checkpoint_bit_for_bit(core, dtype, name, before, momentum):
     spec = integers(NETWORKS[name], dtype, policy=POLICY_CASES["tinypropv2"])
+    spec = replace(spec, opt=replace(spec.opt, momentum=momentum))
     steps = list(samples(spec, before + 10))
     whole, first = CoreModel(core, spec), CoreModel(core, spec)
     for x, y in steps:

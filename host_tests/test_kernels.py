@@ -40,6 +40,13 @@ def test_special_kernels_are_worth_their_code(results):
         assert count < macs * layer_instructions.dense_macs(what)
 
 
+def test_a_dense_step_of_integers_costs_few_instructions(results):
+    for board, most in (("M3", 4.0), ("M4F", 2.5)):
+        for dtype in ("i8", "i16"):
+            what = f"mlp-784-64-10-{dtype} Full"
+            assert results[board][0][what] < most * layer_instructions.dense_macs(what), board
+
+
 def test_convolution_backward_costs_what_a_dense_layer_costs(results):
     def per_mac(what):
         return results["M4F"][0][what] / layer_instructions.dense_macs(what)

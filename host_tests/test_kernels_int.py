@@ -11,7 +11,7 @@ from conftest import need
 sys.path.insert(0, str(core_api.ROOT / "scripts"))
 import kernel_costs  # noqa: E402
 
-KERNELS = 10
+KERNELS = 12
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def measured():
     return get
 
 
-@pytest.mark.parametrize("board", ["x86-64", "M0", "M3", "M4F", "M7"])
+@pytest.mark.parametrize("board", ["x86-64", "M0", "M3", "M4F", "M7", "M55"])
 def test_kernels_give_the_bytes_of_plain_loops(measured, board):
     _, same, wrong = measured(board)
     assert not wrong
@@ -51,8 +51,11 @@ def test_comparison_notices_a_wrong_byte():
         ("M0", "i8", 6.0),
         ("M0", "i16", 8.2),
         ("M3", "i8", 4.0),
+        ("M3", "i16", 4.9),
         ("M4F", "i8", 2.5),
         ("M4F", "i16", 2.5),
+        ("M55", "i8", 0.7),
+        ("M55", "i16", 1.2),
     ],
 )
 def test_dense_step_costs_few_instructions(measured, board, dtype, most):
@@ -63,7 +66,7 @@ def test_dense_step_costs_few_instructions(measured, board, dtype, most):
 
 
 def test_special_kernels_are_faster_than_plain_loops(measured):
-    for board in ("M0", "M4F"):
+    for board in ("M0", "M4F", "M55"):
         counts = measured(board)[0]
         for what in counts:
             if "64x784" in what and not what.startswith("plain_") and "rows_dx" not in what:

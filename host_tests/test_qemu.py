@@ -73,8 +73,8 @@ def expected_crcs(mpy):
     done = subprocess.run([mpy, CRC_SCRIPT], capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
     # Four policies, two more optimisers, two networks of maps, and two policies with both kinds
-    # of network in i16 and i8, each with weights of its own.
-    assert lines[-1] == "OK" and len({line.split()[2] for line in lines[:-1]}) == 16
+    # of network in i16 and i8, these with momentum, too: each with weights of its own.
+    assert lines[-1] == "OK" and len({line.split()[2] for line in lines[:-1]}) == 18
     return done.stdout
 
 

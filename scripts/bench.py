@@ -3,7 +3,6 @@ QEMU emulates), then accuracy and effort on data. Each target is printed with pa
 Records: build/bench/*.json."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import build_natmod
 import build_qemu
 import kernel_costs
 import layer_instructions
+import model_steps
 import qemu_instructions
 import rp2040_cycles
 import rp2040_mnist
@@ -33,20 +33,11 @@ def macs(n_in, hidden, classes):
     return 2 * n_in * hidden + 3 * hidden * classes
 
 
-def instructions(*command, env=None):
-    """Instructions that callgrind counts in a whole process."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
-    environment = {**os.environ, **(env or {})}
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
-    counted = re.search(r"Collected : (\d+)", run.stderr)
-    if run.returncode != 0 or not counted:
-        fail(f"valgrind failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}")
-    return int(counted[1])
-
-
 def per_step(*command, after=(), env=None):
     """Instructions of one step: that many more steps, divided. Start-up drops out."""
-    few, many = (instructions(*command, n, *after, env=env) for n in (1, 1 + STEPS))
+    few, many = (
+        layer_instructions.of_process(*command, n, *after, env=env) for n in (1, 1 + STEPS)
+    )
     return (many - few) / STEPS
 
 
@@ -188,6 +179,12 @@ def bench_tables(targets):
         targets.append(("six data sets: mean backward effort", effort, "<=", 0.06))
 
 
+def bench_models():
+    """Reference models on every board that there is; no targets."""
+    boards = ["unix", *([] if lacking("qemu") else model_steps.IN_QEMU)]
+    model_steps.measure_all(boards)
+
+
 def bench_rp2040(targets):
     firmware = BUILD / "firmware" / rp2040_cycles.BOARD / "firmware.bin"
     if not firmware.is_file() or not rp2040_cycles.MPREMOTE.is_file():
@@ -213,6 +210,7 @@ def main():
     bench_step(targets)
     bench_boards(targets)
     bench_layers(targets)
+    bench_models()
     bench_rp2040(targets)
     bench_mnist(targets)
     bench_kernels(targets)

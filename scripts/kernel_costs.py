@@ -27,11 +27,11 @@ def sources():
 def built(board, repeats, more):
     """The program for a board, with both sets of kernels."""
     host = board == "x86-64"
-    compiler = "gcc" if host else "arm-none-eabi-gcc"
     core = "M0" if board == "RP2040" else board
+    compiler = "gcc" if host else layer_instructions.compiler_for(core)
     rest = [] if host else layer_instructions.bare_metal(core)
     if board == "RP2040":
-        rest += [f"-Wl,--defsym=stack_end={RAM_END}", "-DINSTRUCTIONS_PER_TICK=1u"]
+        rest += [f"-Wl,--defsym=stack_end={RAM_END}", "-DINSTRUCTIONS_PER_4_TICKS=4u"]
     programs = [BENCHMARKS / "kernels_int.c", BENCHMARKS / "kernels_plain.c"]
     flags = [OPTIMISATION.get(board, "-O2"), f"-DREPEATS={repeats}", *more]
     program = BUILD / "bench" / f"kernels-{board}{'' if host else '.elf'}"

@@ -3,6 +3,7 @@ callgrind, on emulated Cortex-M cores without an operating system by QEMU's -ico
 and, per board, the CRC-32 of what was trained. Records: build/bench/layers.json."""
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -19,12 +20,19 @@ NUMERICS = ["-ffp-contract=off", "-fno-math-errno"]
 FLAGS = ["-std=gnu11", "-O3", "-Wall", "-Wextra", "-ffunction-sections", "-fdata-sections"]
 FPU4 = ["-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
 FPU5 = ["-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"]
+RV32 = ["-march=rv32imac", "-misa-spec=2.2", "-mabi=ilp32"]
+RV32 += ["-specs=picolibc.specs", "-Wl,--defsym=rom=0x80000000", "-Wl,--defsym=ram=0x80400000"]
+# Its SysTick counts at 32 MHz, its code memory is small and its data is in DDR.
+M55 = ["-mthumb", "-mcpu=cortex-m55", "-mfloat-abi=hard", "-DINSTRUCTIONS_PER_4_TICKS=125u"]
+M55 += ["-Wl,--defsym=ram=0x60000000"]
 # Core -> QEMU's machine and what the compiler is told. ARMv6-M is a part of what the M3 runs.
 CORES = {
-    "M0": ("mps2-an385", ["-mcpu=cortex-m0plus", "-mfloat-abi=soft"]),
-    "M3": ("mps2-an385", ["-mcpu=cortex-m3", "-mfloat-abi=soft"]),
-    "M4F": ("mps2-an386", ["-mcpu=cortex-m4", *FPU4]),
-    "M7": ("mps2-an500", ["-mcpu=cortex-m7", *FPU5]),
+    "M0": ("mps2-an385", ["-mthumb", "-mcpu=cortex-m0plus", "-mfloat-abi=soft"]),
+    "M3": ("mps2-an385", ["-mthumb", "-mcpu=cortex-m3", "-mfloat-abi=soft"]),
+    "M4F": ("mps2-an386", ["-mthumb", "-mcpu=cortex-m4", *FPU4]),
+    "M7": ("mps2-an500", ["-mthumb", "-mcpu=cortex-m7", *FPU5]),
+    "M55": ("mps3-an547", M55),
+    "RV32": ("virt", RV32),
 }
 BOARDS = ["x86-64", *CORES]
 SECONDS = 300
@@ -34,7 +42,7 @@ def units():
     return [*sorted(SOURCES.glob("core/*.c")), *sorted(SOURCES.glob("kernels/*.c"))]
 
 
-def compiled(compiler, output, arguments, program="layers"):
+def compiled(compiler, output, arguments):
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [compiler, *FLAGS, *arguments, "-o", output]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
@@ -46,7 +54,7 @@ def compiled(compiler, output, arguments, program="layers"):
 
 def parsed(output):
     """{what: instructions} and {what: CRC-32} from what the program printed."""
-    lines = re.findall(r"^(count|crc) (.+) ([0-9a-f]{8})$", output, re.M)
+    lines = re.findall(r"^(count|crc) (.+) ([0-9a-f]{8,16})$", output, re.M)
     counts = {what: int(value, 16) for kind, what, value in lines if kind == "count"}
     return counts, {what: value for kind, what, value in lines if kind == "crc"}
 
@@ -59,15 +67,30 @@ def with_core(*arguments, program="layers"):
 def bare_metal(core):
     """What a program for a core without an operating system is compiled with."""
     linker = ["-T", BENCHMARKS / "bare_metal.ld", "-nostartfiles", "-Wl,--gc-sections"]
-    return [*CORES[core][1], "-mthumb", BENCHMARKS / "bare_metal.c", *linker]
+    return [*CORES[core][1], BENCHMARKS / "bare_metal.c", *linker]
 
 
-def counted_by_callgrind(program):
+def compiler_for(core):
+    return "riscv64-unknown-elf-gcc" if core == "RV32" else "arm-none-eabi-gcc"
+
+
+def of_process(*command, env=None):
+    """Instructions that callgrind counts in a whole process."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
+    environment = {**os.environ, **(env or {})}
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    counted = re.search(r"Collected : (\d+)", run.stderr)
+    if run.returncode != 0 or not counted:
+        fail(f"valgrind failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}")
+    return int(counted[1])
+
+
+def counted_by_callgrind(program, cwd=None):
     """({what: instructions}, what it printed)"""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program]
-        run = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        run = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd)
         if run.returncode != 0:
             fail(f"valgrind failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}")
         counts = {}
@@ -79,13 +102,18 @@ def counted_by_callgrind(program):
     return counts, run.stdout
 
 
-def run_on_core(core, program):
+def emulator_for(core):
+    return "qemu-system-riscv32" if core == "RV32" else "qemu-system-arm"
+
+
+def run_on_core(core, program, cwd=None):
     """(exit code, output) in QEMU."""
-    command = ["qemu-system-arm", "-machine", CORES[core][0], "-nographic", "-monitor", "null"]
+    command = [emulator_for(core), "-machine", CORES[core][0], "-nographic", "-monitor", "null"]
+    command += ["-bios", "none"] if core == "RV32" else []
     command += ["-serial", "null", "-semihosting", "-icount", "shift=0", "-kernel", program]
     try:
         run = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=SECONDS
+            list(map(str, command)), capture_output=True, text=True, timeout=SECONDS, cwd=cwd
         )
     except subprocess.TimeoutExpired:
         fail(f"{short(program)} did not end on {core} within {SECONDS} s")
@@ -99,12 +127,12 @@ def on_host(flags):
     return counts, parsed(output)[1]
 
 
-def printed_by(core, program="layers", flags=()):
+def printed_by(core, program="layers", flags=(), cwd=None):
     """What a program of benchmarks/ prints on an emulated core."""
     image = BUILD / "bench" / f"{program}-{core}.elf"
     arguments = with_core(*flags, *bare_metal(core), program=program)
-    compiled("arm-none-eabi-gcc", image, arguments)
-    code, output = run_on_core(core, image)
+    compiled(compiler_for(core), image, arguments)
+    code, output = run_on_core(core, image, cwd)
     if code != 0 or not output.strip():
         fail(f"{program}.c failed on {core}: {output.strip()[-200:] or 'silence'}")
     return output
@@ -166,7 +194,7 @@ def records_of(results, command):
 
 def missing_for(board):
     """The program that counts for a board, where it is not here."""
-    program = "valgrind" if board == "x86-64" else "qemu-system-arm"
+    program = "valgrind" if board == "x86-64" else emulator_for(board)
     return program if not shutil.which(program) else None
 
 

@@ -14,6 +14,7 @@ set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_graph.c
     ${TINYPROP_DIR}/core/tp_int.c
     ${TINYPROP_DIR}/core/tp_int_rows.c
+    ${TINYPROP_DIR}/core/tp_int_step.c
     ${TINYPROP_DIR}/core/tp_layer.c
     ${TINYPROP_DIR}/core/tp_math.c
     ${TINYPROP_DIR}/core/tp_model.c
@@ -29,6 +30,7 @@ set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_dsp.c
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
     ${TINYPROP_DIR}/kernels/tp_kernels_int.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_mve.c
     ${TINYPROP_DIR}/kernels/tp_kernels_sse2.c
     ${TINYPROP_DIR}/kernels/tp_kernels_vfp.c
 )

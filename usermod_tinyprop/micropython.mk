@@ -15,6 +15,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_graph.c \
 	tp_int.c \
 	tp_int_rows.c \
+	tp_int_step.c \
 	tp_layer.c \
 	tp_math.c \
 	tp_model.c \
@@ -30,6 +31,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 	tp_kernels_dsp.c \
 	tp_kernels_generic.c \
 	tp_kernels_int.c \
+	tp_kernels_mve.c \
 	tp_kernels_sse2.c \
 	tp_kernels_vfp.c \
 	)

@@ -74,4 +74,5 @@ for dtype in ("i16", "i8") if hasattr(_tinyprop.Model, "exponents") else ():
     for layers in (dense, maps) if MAPS else (dense,):
         for policy in (POLICIES[0], POLICIES[3]):
             train(policy, tp.SGD(lr=0.05), layers, dtype)
+    train(POLICIES[3], tp.SGD(lr=0.02, momentum=0.9), maps if MAPS else dense, dtype)
 print("OK")

@@ -69,8 +69,8 @@ d.append(bytes([4, 5, 6]), array("f", [1, 2]))
 d.append(array("f", [300, -7, 2.5]), (0, 0))
 assert d[1][0].tolist() == [[4], [5], [6]] and d[1][1].tolist() == [1.0, 2.0]
 assert d[2][0].tolist() == [[255], [0], [2]]
-raises(ValueError, "source has 2 elements, the tensor 3", d.append, [1, 2], [0, 0])
-raises(ValueError, "source has 1 elements, the tensor 2", d.append, [1, 2, 3], [0])
+raises(ValueError, "source has 2 values, expected 3", d.append, [1, 2], [0, 0])
+raises(ValueError, "source has 1 values, expected 2", d.append, [1, 2, 3], [0])
 raises(ValueError, "u8 256", d.append, [1, 2, 256], [0, 0])
 assert len(d) == 3
 d.close()

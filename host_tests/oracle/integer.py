@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .network import Network, one_hot
-from .numerics import F32, GOLDEN, MASK32, ONE, TWO, f32, lane_sum, log
+from .numerics import F32, GOLDEN, MASK32, ONE, TWO, f32, hash32, lane_sum, log
 
 B_EXPONENT, OUT_EXPONENT, SOFTMAX_EXPONENT = -20, -12, -15
 OUT_LIMIT = 2**22
@@ -18,6 +18,7 @@ D_LIMIT = 32767
 E_A_MIN, E_A_MAX = -30, 100
 E_W_MIN, E_W_MAX = -60, 20
 E_D_MIN, E_D_MAX = -60, 20
+TURN = 0xC13FA9A9  # as a part of 2^32 far from every simple fraction, and from GOLDEN
 MAX32, MIN32 = 2**31 - 1, -(2**31)
 
 
@@ -26,15 +27,17 @@ class Type:
     bits: int  # A: bits of a map's values, without the sign
     limit: int  # weights are -limit .. limit - 1
     drawn: int  # the largest weight at the start is at most this
-    grows: int  # where more than 1 in 64 weights are as large as this, all are halved
+    grows: int  # where more than 1 in `share` weights are as large as this, all are halved
+    share: int
     product_shift: int  # of the products of dx
+    fine: int  # a velocity's unit is 2^-fine of a weight's
 
     @property
     def amax(self):
         return 2**self.bits - 1
 
 
-TYPES = {"i8": Type(7, 128, 96, 112, 0), "i16": Type(10, 32768, 12288, 28672, 8)}
+TYPES = {"i8": Type(7, 128, 127, 112, 8, 0, 11), "i16": Type(10, 32768, 12288, 28672, 64, 8, 3)}
 
 
 @dataclass
@@ -179,6 +182,7 @@ class IntegerNetwork(Network):
         self.ranges = [Range(-self.type.bits) for _ in range(len(self.layers) + 1)]
         for layer, record in zip(self.layers, self.ranges[1:], strict=True):
             layer.range = record
+            layer.place = self.layers.index(layer)
             layer.delta = np.zeros(layer.n, np.int64)
             layer.kept = np.zeros(0, np.int64)
             if layer.is_weighted:
@@ -187,6 +191,8 @@ class IntegerNetwork(Network):
     def _take(self, layer, w, b, limit):
         t, record = self.type, layer.range
         record.e_w = first_exponent(limit, t.drawn)
+        for group in (layer.w, layer.b):
+            group.m = np.zeros(group.values.shape, np.int64)
         q = clipped(fixed(w, record.e_w), t.limit - 1)
         layer.w.values = q.astype(np.int64).reshape(layer.w.values.shape)
         layer.b.values = saturated(fixed(b, B_EXPONENT)).astype(np.int64)
@@ -351,12 +357,17 @@ class IntegerNetwork(Network):
                 continue
             w, record = layer.w.values, layer.range
             large = np.count_nonzero(np.abs(w) >= t.grows)
-            if large * 64 <= w.size or record.e_w >= E_W_MAX:
+            if large * t.share <= w.size or record.e_w >= E_W_MAX:
                 continue
-            draws = np.array([self.rng.next() for _ in range(-(-w.size // 32))])
-            j = np.arange(w.size)
-            layer.w.values = (w + (draws[j >> 5] >> (j & 31) & 1).reshape(w.shape)) >> 1
+            layer.w.values = self._halved(w)
+            if not self.stepper.is_plain:
+                layer.w.m[: layer.trained_rows] = self._halved(layer.w.m[: layer.trained_rows])
             record.e_w += 1
+
+    def _halved(self, v):
+        draws = np.array([self.rng.next() for _ in range(-(-v.size // 32))])
+        j = np.arange(v.size)
+        return (v + (draws[j >> 5] >> (j & 31) & 1).reshape(v.shape)) >> 1
 
     # --- Outputs and loss ---
 
@@ -529,7 +540,7 @@ class IntegerNetwork(Network):
     # --- Steps ---
 
     def _skips_in_update(self, layer):
-        return layer.one_place
+        return layer.one_place and self.stepper.is_plain
 
     def _step(self, p, t):
         """-p * 2^-t, rounded by a draw where there is something to round; None: too small."""
@@ -540,31 +551,42 @@ class IntegerNetwork(Network):
         return int(int32(int32(-p) + (self.rng.next() >> (32 - t)))) >> t
 
     def _learn_bias(self, layer):
-        m, x = mant(self.stepper.lr)
+        (m, x), keep = mant(self.stepper.lr), q15(self.stepper.momentum)
+        b, v = layer.b.values, layer.b.m
         for o, g in enumerate(layer.delta.reshape(layer.places, -1).sum(axis=0)):
-            if g == 0:
-                continue
-            k = max(0, bits(abs(int(g))) - 15)
-            step = self._step(int32(m * int(g >> k)), -(x + layer.range.e_d + k - B_EXPONENT))
-            layer.b.values[o] = saturated(layer.b.values[o] + (step or 0))
+            step = 0
+            if v[o] != 0:
+                step = (keep * int(v[o]) + (self.rng.next() >> 17)) >> 15
+            if g != 0:
+                k = max(0, bits(abs(int(g))) - 15)
+                p = int32(m * int(g >> k))
+                step += self._step(p, -(x + layer.range.e_d + k - B_EXPONENT)) or 0
+            step = saturated(step)
+            v[o] = 0 if self.stepper.is_plain else step
+            b[o] = saturated(b[o] + step)
 
     def _learn_weights(self, layer, patches, d):
         e = layer.range.e_d + self.ranges[layer.source].e_a - layer.range.e_w
+        moves_all = self.stepper.opt.rows == "exact" and not self.stepper.is_plain
         if layer.one_place:
-            for o in np.flatnonzero(d[0, 0, : layer.trained_rows]):
-                self._learn_row(layer, o, int(d[0, 0, o]), patches[0, 0], e)
+            for o in range(layer.trained_rows):
+                if d[0, 0, o] != 0 or moves_all:
+                    self._learn_row(layer, o, int(d[0, 0, o]), patches[0, 0], e)
             return
         dw = max(0, 15 + self.type.bits + bits(layer.places - 1) - 31)
         shifted = sh(d, dw)
         for o in range(layer.trained_rows):
             g, f = divmod(o, layer.filters)
-            if d[:, g, f].any():
+            if d[:, g, f].any() or moves_all:
                 total = int32(shifted[:, g, f] @ patches[:, g])
                 self._learn_filter(layer, o, total, e + dw)
 
     def _learn_row(self, layer, o, d, x, e):
         m, exponent = mant(self.stepper.lr)
         p, e = int32(m * d), e + exponent
+        if not self.stepper.is_plain:
+            self._gather_speed(layer, o, p, x, e)
+            return
         s, limit = 16, 2**20 - 1
         if self.spec.dtype == "i8":
             s, limit = min(max(7 - bits(abs(p)) - e, 8), 14), 127
@@ -574,8 +596,10 @@ class IntegerNetwork(Network):
         m, exponent = mant(self.stepper.lr)
         s0 = max(0, bits(largest(total)) - 15)
         x = clipped(sh(total, s0), D_LIMIT)
-        if x.any():
-            e += exponent + s0
+        e += exponent + s0
+        if not self.stepper.is_plain:
+            self._gather_speed(layer, o, m if x.any() else 0, x, e)
+        elif x.any():
             s = min(max(-e, 5), 29)
             self._learn(layer, o, self._step(m, -(e + s)), D_LIMIT, x, s)
 
@@ -584,6 +608,27 @@ class IntegerNetwork(Network):
         step = min(max(step or 0, -limit), limit)
         if step == 0:
             return
-        r = noise(self.rng.next() & (2**s - 1), s, len(x))
+        wide = self.spec.dtype == "i16"
+        first = self.rng.next() & (2**s - 1) if wide else self._turn(layer, o) >> (32 - s)
+        r = noise(first, s, len(x))
         w = layer.w.values[o] + (int32(step * x + r) >> s)
+        layer.w.values[o] = np.clip(w, -self.type.limit, self.type.limit - 1)
+
+    def _turn(self, layer, o):
+        """Where the noise of a row begins: the same part of the range further in every step."""
+        return hash32((layer.place << 16) + o) + self.trained * TURN & MASK32
+
+    def _gather_speed(self, layer, o, p, x, e):
+        """V[o] = momentum * V[o] - p * x * 2^e; W[o] += V[o]: each rounded by noise."""
+        fine, n = self.type.fine, len(x)
+        e += fine
+        s = min(max(15 - bits(abs(p)) - e, 5), 29)
+        step = self._step(p, -(e + s)) if p != 0 else 0
+        step = min(max(step or 0, -D_LIMIT), D_LIMIT)
+        push = int32(step * x + noise(self.rng.next() & (2**s - 1), s, n)) >> s
+        draw = self.rng.next()
+        kept = q15(self.stepper.momentum) * layer.w.m[o]
+        v = clipped((int32(kept + noise(draw & 32767, 15, n)) >> 15) + push, D_LIMIT)
+        layer.w.m[o] = v
+        w = layer.w.values[o] + ((v + noise(self._turn(layer, o) >> (32 - fine), fine, n)) >> fine)
         layer.w.values[o] = np.clip(w, -self.type.limit, self.type.limit - 1)

@@ -44,13 +44,14 @@ use = _session.use
 train_step = _session.train_step
 
 
-def benchmark(layers=None, data=None, policies=None, epochs=10, seed=1, verbose=1, **settings):
-    """Dense against sparse training, here and now: a list of dicts, printed as a table.
+def benchmark(*arguments, **named):
+    """benchmark(layers=None, data=None, policies=None, epochs=10, seed=1, verbose=1, **settings)
+
+    Dense against sparse training, here and now: a list of dicts, printed as a table.
 
     us: time of one sample in the last of `epochs`; speedup over the first policy; effort, loss and
     accuracy (on the data it trains on) likewise. layers: default 64-32-10. data: as for fit(),
     default 100 made-up samples. policies: default Full, TopK with 10 %, TinyPropV2, and that with
     back-off. settings: of Sequential.
     """
-    measure = part("measure")
-    return measure.benchmark(layers, data, policies, epochs, seed, verbose, settings)
+    return part("measure").benchmark(*arguments, **named)

@@ -147,7 +147,7 @@ class _Search:
         raise ValueError(text)
 
 
-def choose(layers, budget, contributions, settings):
+def choose(layers, budget, contributions=None, **settings):
     search = _Search(layers, settings)
     n = len(search.rows)
     gains = _gains(contributions, n)

@@ -24,7 +24,7 @@ from os import stat
 import _tinyprop
 from micropython import const
 
-from .layers import Input, _choice, _scale_arrays, _shape, _size
+from .layers import Input, _choice, _refuse, _scale_arrays, _shape, _size
 
 _HEAD = const("<4sBBBBIII4I")
 _HEAD_BYTES = const(36)
@@ -48,7 +48,7 @@ class Dataset:
 
     def __init__(self, path, mode="r"):
         if mode not in ("r", "a"):
-            raise ValueError("mode %r, allowed: r, a" % (mode,))
+            _refuse("mode", mode, "r, a")
         self.path = path
         self._append = mode == "a"
         self._f = open(path, "r+b" if self._append else "rb")
@@ -112,7 +112,7 @@ class Dataset:
         most = _tinyprop.MAX_UNITS
         for what, n in (("values", _size(shape)), ("classes", classes), ("targets", targets)):
             if n is not None and (not isinstance(n, int) or not 1 <= n <= most):
-                raise ValueError("%s %r, allowed 1..%d" % (what, n, most))
+                _refuse(what, n, "1..%d" % most)
         label = "f" if classes is None else "B" if classes <= 256 else "H"
         scale, offset = _scale_arrays(shape, scale, offset)
         n_scale = 0 if scale is None else len(scale)

@@ -7,6 +7,7 @@ import _tinyprop
 from micropython import const
 
 from .dataset import Dataset
+from .layers import _refuse
 from .sequential import Evaluation
 
 # --- Data in its different forms ---
@@ -54,12 +55,9 @@ class _Source:
         started = ticks_us()
         i = at[_INDEX]
         self.get(i)
-        if sums is not None:
-            m.test(self.x, self.y, counts, sums)
-        else:
-            trained = m.step(self.x, self.y)
-            if waits is not None:
-                _tinyprop.backoff_note(waits, i, trained, at[_BACKOFF])
+        trained = m.step(self.x, self.y, counts, sums)
+        if waits is not None:
+            _tinyprop.backoff_note(waits, i, trained, at[_BACKOFF])
         at[_LONGEST] = max(at[_LONGEST], ticks_diff(ticks_us(), started))
 
 
@@ -70,10 +68,8 @@ class _Rows(_Source):
         if isinstance(y, (list, tuple)):
             y = array("f" if y and isinstance(y[0], float) else "i", y)
         self.m, self.x, self.y = m, x, y
-        size, n = _tinyprop.Tensor(x).size, m.info()[1]
-        if size % n:
-            raise ValueError("X has %d values, not a multiple of %d" % (size, n))
-        self.n = size // n
+        # Rounded up: what is left over is refused with the first sample.
+        self.n = -(-_tinyprop.Tensor(x).size // m.info()[1])
 
     def run(self, at, waits, counts, sums):
         self.m.run(at, ticks_us, waits, self.x, self.y, counts, sums)
@@ -152,7 +148,7 @@ class Run:
 
     def __init__(self, model, data, epochs, validation, patience, shuffle):
         if not isinstance(epochs, int) or epochs < 1:
-            raise ValueError("epochs %r, allowed 1 and more" % (epochs,))
+            _refuse("epochs", epochs)
         self.model, self.data, self.epochs = model, data, epochs
         self.patience, self.shuffle = patience, shuffle
         self._m = m = model._m
@@ -168,7 +164,7 @@ class Run:
             if not k:
                 raise ValueError("validation data needs a length above 0")
         elif not 0 <= validation < 1:
-            raise ValueError("validation %r, allowed 0 up to, not including, 1" % validation)
+            _refuse("validation", validation, "0 up to, not including, 1")
         elif validation > 0:
             if n is None:
                 raise ValueError("validation takes a share of data that has a length")
@@ -290,12 +286,11 @@ class Run:
 
     def _end(self):
         """The epoch is over: history, progress line, callback, early stop."""
-        counters = self._m.counters()
-        seen, trained, skipped, waited, forward, backward = (
-            counters[j] - self._counters[j] for j in range(6)
-        )
+        counters = list(self._m.counters())
+        for j in range(6):
+            counters[j] -= self._counters[j]
+        seen, trained, skipped, waited, forward, backward, _, f, b = counters
         loss, n = self._trained
-        f, b = counters[7:]
         self.epoch += 1
         self.done = self.epoch >= self.epochs
         self._phase = self._at[_STEP] = 0

@@ -25,6 +25,10 @@ def part(name):
         raise ValueError("built without %s: FEATURES=all has it" % name)
 
 
+def _refuse(what, got, allowed="1 and more"):
+    raise ValueError("%s %r, allowed %s" % (what, got, allowed))
+
+
 def _choice(what, value, known):
     """Index of value in known; ValueError lists what there is."""
     if value in known:
@@ -43,10 +47,10 @@ def _shape(shape):
     """An int, tuple or list of 1 to 4 positive ints, as a tuple."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if not 1 <= len(shape) <= 4:
-        raise ValueError("shape has %d dimensions, allowed 1..4" % len(shape))
+        _refuse("dimensions of the shape", len(shape), "1..4")
     for d in shape:
         if not isinstance(d, int) or d < 1:
-            raise ValueError("shape %r: dimension %r, allowed 1 and more" % (shape, d))
+            _refuse("shape %r: dimension" % (shape,), d)
     return shape
 
 
@@ -192,13 +196,13 @@ def compile_layers(layers, softmax_last):
     layers = list(layers)
     if not layers or not isinstance(layers[0], Input):
         raise ValueError("the first layer must be Input(shape)")
-    # Map r of the core and its shape for every position; activation and slope of every row.
-    maps, shapes = [0], [layers[0].shape]
-    rows, places, acts = [], [], []
+    # Map r of the core and its shape for every position.
+    source, shape = 0, layers[0].shape
+    maps, shapes = [source], [shape]
+    rows, places = [], []
     plain = True
     for i, layer in enumerate(layers[1:], 1):
         name = _name(i, layer) + ": "
-        source, shape = maps[-1], shapes[-1]
         if getattr(layer, "after", None) is not None:
             at = part("maps")._index(layers, layer.after, i, name)
             source, shape = maps[at], shapes[at]
@@ -209,17 +213,16 @@ def compile_layers(layers, softmax_last):
                 other = maps[at] or _FROM_INPUT
             shape = layer._out(shape, name)
             plain = plain and layer._kind == _DENSE
-            rows.append((layer, source or _FROM_INPUT, other))
-            acts.append([layer.activation, layer.slope])
+            rows.append([layer, source or _FROM_INPUT, other, layer.activation, layer.slope])
             places.append(i)
             source = len(rows)
         elif isinstance(layer, Activation):
-            ready = acts and source == len(rows) and acts[-1][0] == "linear"
-            if not ready or rows[-1][0]._kind in (_MAX, _AVERAGE, _DROPOUT):
+            row = rows[-1] if 0 < source == len(rows) else None
+            if not row or row[3] != "linear" or row[0]._kind in (_MAX, _AVERAGE, _DROPOUT):
                 raise ValueError(
                     name + "needs a layer of weights or Add with linear activation before it"
                 )
-            acts[-1] = [layer.activation, layer.slope]
+            row[3:] = layer.activation, layer.slope
         elif isinstance(layer, Flatten):
             shape = (_size(shape),)
         else:
@@ -228,16 +231,16 @@ def compile_layers(layers, softmax_last):
         shapes.append(shape)
     if not rows:
         raise ValueError("the model needs a Dense layer after its Input")
-    core = []
-    for r, (layer, source, other) in enumerate(rows):
-        activation, slope = acts[r]
-        last = r + 1 == len(rows)
+    for r, (layer, source, other, activation, slope) in enumerate(rows):
+        softmax = softmax_last and r + 1 == len(rows)
         label = _name(places[r], layer)
-        if activation == "softmax" and not (last and softmax_last):
-            raise ValueError(
-                label + ": softmax is for the last layer with loss softmax_cross_entropy"
-            )
-        if last and softmax_last and activation not in ("linear", "softmax"):
+        if activation == "softmax":
+            if not softmax:
+                raise ValueError(
+                    label + ": softmax is for the last layer with loss softmax_cross_entropy"
+                )
+            activation = "linear"
+        elif softmax and activation != "linear":
             raise ValueError(
                 "%s: activation %r, the last layer with loss softmax_cross_entropy takes linear"
                 " or softmax" % (label, activation)
@@ -246,21 +249,21 @@ def compile_layers(layers, softmax_last):
         if not isinstance(trainable, bool) and isinstance(trainable, int):
             trainable, first = True, trainable
             if first < 1:
-                raise ValueError("%s: trainable %r, allowed 1 and more" % (label, first))
+                _refuse(label + ": trainable", first)
         row = (
             label,
             layer._kind,
-            0 if activation == "softmax" else _ACTIVATIONS.index(activation),
+            _ACTIVATIONS.index(activation),
             _INITS.index(layer.init),
             _TRAINABLE.index(trainable),
             layer.units,
             slope,
         )
         row += layer._window + (_SELECTS.index(layer.select), source, other, first)
-        core.append(row + (layer.external, layer.recompute))
+        rows[r] = row + (layer.external, layer.recompute)
     shape = layers[0].shape
     shape = (1, 1, _size(shape)) if plain else part("maps")._shape(shape)
-    return layers, shape, tuple(core), places, [shapes[at] for at in places]
+    return layers, shape, tuple(rows), places, [shapes[at] for at in places]
 
 
 def restored_layers(model):

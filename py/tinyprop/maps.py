@@ -3,7 +3,7 @@
 tinyprop takes over every name of this file that starts without an underscore.
 """
 
-from .layers import _SELECTS, _choice, _Layer, _size
+from .layers import _SELECTS, _choice, _Layer, _refuse, _size
 
 _PADDINGS = ("valid", "same")
 
@@ -12,10 +12,10 @@ def _pair(what, value):
     """A number, or one for the height and one for the width."""
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2:
-        raise ValueError("%s %r, a number or two are allowed" % (what, value))
+        _refuse(what, value, "a number or two")
     for n in pair:
         if not isinstance(n, int) or not 1 <= n <= 255:
-            raise ValueError("%s %r, allowed 1..255" % (what, n))
+            _refuse(what, n, "1..255")
     return pair
 
 

@@ -50,7 +50,7 @@ class Report(list):
     __str__ = __repr__
 
 
-def profile(model, x, y, repeat, clock):
+def profile(model, x, y, repeat=1, clock=None):
     clock = clock or ticks_us
     m = model._m
     n = m.info()[0]
@@ -100,7 +100,7 @@ def _samples():
     return x, y
 
 
-def benchmark(layers, data, policies, epochs, seed, verbose, settings):
+def benchmark(layers=None, data=None, policies=None, epochs=10, seed=1, verbose=1, **settings):
     if layers is None:
         layers = [Input(64, scale=1 / 255), Dense(32, "relu"), Dense(10)]
     if data is None:

@@ -3,7 +3,7 @@ only hold settings; the formulas are in the core. All defaults are in this file.
 
 from micropython import const
 
-from .layers import _choice
+from .layers import _choice, _refuse
 
 _ROWS = const(("lazy", "exact"))
 
@@ -131,7 +131,7 @@ class TopK(_Policy):
             self._set(ratio)
         else:
             if not isinstance(k, int) or k < 1:
-                raise ValueError("k %r, allowed 1 and more" % (k,))
+                _refuse("k", k)
             self._names = ("k",)
             self._set(k)
 

@@ -47,10 +47,6 @@ def table(rows, left=1):
     return "\n".join(lines)
 
 
-def _percent(part, whole):
-    return "%.1f %%" % (100.0 * part / whole if whole else 0.0)
-
-
 def _exists(path):
     try:
         os.stat(path)
@@ -94,11 +90,15 @@ class Stats(dict):
         seen = self["seen"]
         text = "samples  seen %d" % seen
         for name in ("trained", "skipped", "waited"):
-            text += ", %s %d (%s)" % (name, self[name], _percent(self[name], seen))
+            n = self[name]
+            text += ", %s %d (%.1f %%)" % (name, n, 100 * n / (seen or 1))
         for name in ("backward", "total"):
-            effort = self["effort_" + name]
-            dense = self["policy_effort_" + name]
-            text += "\neffort   %-8s  %.4f  (%.4f without zero skipping)" % (name, effort, dense)
+            effort = "effort_" + name
+            text += "\neffort   %-8s  %.4f  (%.4f without zero skipping)" % (
+                name,
+                self[effort],
+                self["policy_" + effort],
+            )
         rows = [["layer", "units", "mean k", "last k", "ratio", "MACs backward"]]
         for y in self["layers"]:
             row = [y["name"], y["units"], "%.1f" % y["mean_k"], y["k"], "%.3f" % y["ratio"]]
@@ -150,7 +150,7 @@ class Sequential(Convert):
     dtype="f32", seed=1, batch_size=1, keep=False, zero_skip=75, external=None)
 
     dtype: "f32", or "i16" or "i8": weights and maps of integers, with sums of 32 bits and updates
-    rounded at random; plain SGD, batch_size 1. layers: Input first, then the rest, each taking the
+    rounded at random; SGD, batch_size 1. layers: Input first, then the rest, each taking the
     output of the one before it. loss: "softmax_cross_entropy" (y is a class index or a vector of
     probabilities) or "mean_squared_error" (y is a vector; a number where the model has one
     output). batch_size 1 updates in place and needs no memory for gradients. All memory is taken
@@ -165,25 +165,17 @@ class Sequential(Convert):
     def __init__(
         self,
         layers,
-        loss="softmax_cross_entropy",
-        optimizer=None,
-        policy=None,
-        dtype="f32",
-        seed=1,
-        batch_size=1,
-        keep=False,
-        zero_skip=75,
+        *settings,
         external=None,
         _block=None,
+        **named,
     ):
         self._run = None
         if _block is not None:
             self._m = _tinyprop.Model(_block, None, external)
             self.layers, self._places = _layers.restored_layers(self._m)
         else:
-            self.layers, spec, self._places, _ = describe(
-                layers, loss, optimizer, policy, dtype, seed, batch_size, keep, zero_skip
-            )
+            self.layers, spec, self._places, _ = describe(layers, *settings, **named)
             self._m = _tinyprop.Model(new_block(_tinyprop.plan(spec)[0]), spec, external)
             for at in self._places:
                 if hasattr(self.layers[at], "_start") and not self.layers[at].external:
@@ -327,7 +319,7 @@ class Sequential(Convert):
         only with keep=True."""
         return self._m.weights(self._row(i), 3)
 
-    def plan(self, budget=None, contributions=None, **settings):
+    def plan(self, *budget, **settings):
         """Bytes of the model: total and its parts, and persist, the size of a checkpoint.
 
         Sequential.plan(layers, budget=bytes, contributions=None, ...), before there is a model,
@@ -336,11 +328,11 @@ class Sequential(Convert):
         by scripts/contributions.py; without it, the nearer to the output the more. The rest: the
         settings that Sequential will be given. ValueError: not possible.
         """
-        if budget is None:
+        if not budget and not settings:
             return dict(zip(_PLAN, _tinyprop.plan(self._m)))
         if isinstance(self, Sequential):
             raise ValueError("the memory of this model is taken: Sequential.plan(layers, budget=)")
-        return _layers.part("budget").choose(self, budget, contributions, settings)
+        return _layers.part("budget").choose(self, *budget, **settings)
 
     def summary(self):
         """Print layers, shapes, parameters and bytes."""
@@ -390,10 +382,10 @@ class Sequential(Convert):
         seen, trained, skipped, waited, forward, backward, policy, f, b = self._m.counters()
         n = seen or 1
         s = Stats(seen=seen, trained=trained, skipped=skipped, waited=waited)
-        s["effort_backward"] = backward / (n * b)
-        s["effort_total"] = (forward + backward) / (n * (f + b))
-        s["policy_effort_backward"] = policy / (n * b)
-        s["policy_effort_total"] = ((seen - waited) * f + policy) / (n * (f + b))
+        asked = (seen - waited) * f
+        for by, there, back in ("", forward, backward), ("policy_", asked, policy):
+            s[by + "effort_backward"] = back / (n * b)
+            s[by + "effort_total"] = (there + back) / (n * (f + b))
         s["layers"] = []
         for r, place in enumerate(self._places):
             row = self._m.layer(r)
@@ -410,8 +402,10 @@ class Sequential(Convert):
             s["layers"].append(y)
         return s
 
-    def profile(self, x, y, repeat=1, clock=None):
-        """Time of a training step on x, y, layer by layer: a list of dicts that prints as a table.
+    def profile(self, *arguments, **named):
+        """profile(x, y, repeat=1, clock=None)
+
+        Time of a training step on x, y, layer by layer: a list of dicts that prints as a table.
 
         forward, select (with the bias), dx (errors of the layer before), update, and time, their
         sum, in us or in ticks of another clock such as time.ticks_cpu: the mean of `repeat` steps;
@@ -419,7 +413,7 @@ class Sequential(Convert):
         also where the policy would skip the sample. The model stays as it was: a copy of its
         persist bytes (see plan()) needs room on the heap, else MemoryError.
         """
-        return _layers.part("measure").profile(self, x, y, repeat, clock)
+        return _layers.part("measure").profile(self, *arguments, **named)
 
     def reset_stats(self):
         self._m.reset_counters()
@@ -466,38 +460,35 @@ class Sequential(Convert):
 
 def _load(path, external):
     with open(path, "rb") as f:
-        head = _tinyprop.file_check(f.read(_tinyprop.FILE_HEAD))
+        head = _tinyprop.file_check(f.read(256))
         if head is None:
             raise FormatError("%s is not a tinyprop model, or its head is damaged" % path)
-        payload, crc = head
-        size = f.seek(0, 2) - _tinyprop.FILE_HEAD
-        if size != payload:
-            raise FormatError("%s has %d bytes after its head, not %d" % (path, size, payload))
+        payload, crc, size = head
+        damaged = FormatError("%s is damaged" % path)
+        rest = f.seek(0, 2) - _tinyprop.FILE_HEAD
+        if rest != payload:
+            raise FormatError("%s has %d bytes after its head, not %d" % (path, rest, payload))
         # Check the whole before memory is taken for sizes that it tells.
         f.seek(_tinyprop.FILE_HEAD)
         chunk = memoryview(bytearray(256))
-        start = None
-        done = seen = 0
-        while done < payload:
+        seen = 0
+        while True:
             n = f.readinto(chunk)
             if not n:
                 break
-            if start is None:
-                start = _tinyprop.file_block_bytes(chunk[:n])
             seen = _tinyprop.crc32(chunk[:n], seen)
-            done += n
-        if seen != crc or not start or payload > start:
-            raise FormatError("%s is damaged" % path)
-        block = new_block(start)
+        if seen != crc or not size or payload > size:
+            raise damaged
+        block = new_block(size)
         f.seek(_tinyprop.FILE_HEAD)
         if f.readinto(memoryview(block)[:payload]) != payload:
-            raise FormatError("%s is damaged" % path)
+            raise damaged
     try:
         model = Sequential(None, external=external, _block=block)
     except ValueError as e:
         raise FormatError("%s: %s" % (path, e))
     if model._m.info()[8] != payload:
-        raise FormatError("%s is damaged" % path)
+        raise damaged
     return model
 
 

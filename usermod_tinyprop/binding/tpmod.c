@@ -274,13 +274,18 @@ void tpmod_check_count(const char *what, uint32_t got, uint32_t expected) {
     }
 }
 
+uint32_t tpmod_check_index(const char *what, mp_int_t i, const char *where, size_t n) {
+    if (i < 0 || (mp_uint_t)i >= n) {
+        tpmod_raise(&mp_type_IndexError, "%s %d, %s has %u", what, (int)i, where, (unsigned)n);
+    }
+    return (uint32_t)i;
+}
+
 mp_obj_t *tpmod_items(mp_obj_t o, size_t n, const char *what) {
     size_t length = 0;
     mp_obj_t *items = NULL;
     mp_obj_get_array(o, &length, &items);
-    if (length != n) {
-        tpmod_raise_value("%s has %u items, expected %u", what, (unsigned)length, (unsigned)n);
-    }
+    tpmod_check_count(what, (uint32_t)length, (uint32_t)n);
     return items;
 }
 
@@ -370,7 +375,7 @@ static void tpmod_look(mp_obj_t o, const char *what, mp_uint_t flags, bool float
     if (((uintptr_t)buffer.buf & (bytes - 1u)) != 0) {
         tpmod_raise_value("%s does not start at a multiple of %u bytes", what, (unsigned)bytes);
     }
-    if (buffer.len > 0x7fffffffu) {
+    if (sizeof(buffer.len) > 4 && buffer.len > 0x7fffffffu) {
         tpmod_raise_value("%s is longer than 2147483647 bytes", what);
     }
     view->data = buffer.buf;

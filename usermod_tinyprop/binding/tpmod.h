@@ -121,6 +121,8 @@ void tpmod_check(int err, const tp_fault_t *fault);
 int32_t tpmod_int_in(mp_obj_t o, const char *what, const char *label, int32_t lo, int32_t hi);
 float tpmod_float(mp_obj_t o);
 void tpmod_check_count(const char *what, uint32_t got, uint32_t expected);
+// IndexError if not 0 <= i < n, n what `where` has.
+uint32_t tpmod_check_index(const char *what, mp_int_t i, const char *where, size_t n);
 // The n items of a tuple or list.
 mp_obj_t *tpmod_items(mp_obj_t o, size_t n, const char *what);
 mp_obj_t tpmod_new_float(float v);
@@ -161,7 +163,6 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(fixed, MP_QSTR_plan, tpmod_plan_obj) \
     X(fixed, MP_QSTR_file_head, tpmod_file_head_obj) \
     X(fixed, MP_QSTR_file_check, tpmod_file_check_obj) \
-    X(fixed, MP_QSTR_file_block_bytes, tpmod_file_block_bytes_obj) \
     X(var, MP_QSTR_crc32, tpmod_crc32_obj) \
     X(fixed, MP_QSTR_permute, tpmod_permute_obj) \
     X(var, MP_QSTR_backoff_note, tpmod_backoff_note_obj) \
@@ -211,8 +212,7 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
 
 #define TPMOD_MODEL_METHODS(X) \
     X(fixed, MP_QSTR_train_step, tpmod_model_train_step_obj) \
-    X(fixed, MP_QSTR_step, tpmod_model_step_obj) \
-    X(var, MP_QSTR_test, tpmod_model_test_obj) \
+    X(var, MP_QSTR_step, tpmod_model_step_obj) \
     X(var, MP_QSTR_run, tpmod_model_run_obj) \
     TPMOD_PROFILE_METHOD(X) \
     X(fixed, MP_QSTR_tally, tpmod_model_tally_obj) \

@@ -29,11 +29,7 @@ static uint8_t *tpmod_backoff_byte(mp_obj_t state_in, mp_obj_t i_in) {
     mp_buffer_info_t b;
     mp_get_buffer_raise(state_in, &b, MP_BUFFER_RW);
     mp_int_t i = mp_obj_get_int(i_in);
-    if (i < 0 || (mp_uint_t)i >= b.len) {
-        tpmod_raise(&mp_type_IndexError, "sample %d, the back-off state has %u", (int)i,
-            (unsigned)b.len);
-    }
-    return (uint8_t *)b.buf + i;
+    return (uint8_t *)b.buf + tpmod_check_index("sample", i, "the back-off state", b.len);
 }
 
 // backoff_note(state, i, trained, limit)

@@ -26,17 +26,15 @@ typedef struct {
 
 // --- Structs of tp.h as tuples of their numbers ---
 
-#define TPMOD_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
-#define TPMOD_FLOAT(type, member) TPMOD_INT(type, member, TP_FIELD_F32, 0, 0, "")
-// What is only read.
-#define TPMOD_ITEM(type, member, kind) TPMOD_INT(type, member, kind, 0, 0, "")
+// What is only read: what it is, and where it stands; 2 bytes instead of the 8 of a tp_field_t.
+#define TPMOD_ITEM(type, member, kind) kind, offsetof(type, member)
 
-static const tp_field_t tpmod_layer_fields[] = {
+static const uint8_t tpmod_layer_items[] = {
     TPMOD_ITEM(tp_layer_t, kind, TP_FIELD_U8),
     TPMOD_ITEM(tp_layer_t, activation, TP_FIELD_U8),
     TPMOD_ITEM(tp_layer_t, init, TP_FIELD_U8),
     TPMOD_ITEM(tp_layer_t, trainable, TP_FIELD_U8),
-    TPMOD_FLOAT(tp_layer_t, slope),
+    TPMOD_ITEM(tp_layer_t, slope, TP_FIELD_F32),
     TPMOD_ITEM(tp_layer_t, kernel_h, TP_FIELD_U8),
     TPMOD_ITEM(tp_layer_t, kernel_w, TP_FIELD_U8),
     TPMOD_ITEM(tp_layer_t, stride_h, TP_FIELD_U8),
@@ -50,8 +48,8 @@ static const tp_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, h, TP_FIELD_U16),
     TPMOD_ITEM(tp_layer_t, w, TP_FIELD_U16),
     TPMOD_ITEM(tp_layer_t, c, TP_FIELD_U16),
-    TPMOD_FLOAT(tp_layer_t, ymax),
-    TPMOD_FLOAT(tp_layer_t, ratio),
+    TPMOD_ITEM(tp_layer_t, ymax, TP_FIELD_F32),
+    TPMOD_ITEM(tp_layer_t, ratio, TP_FIELD_F32),
     TPMOD_ITEM(tp_layer_t, k, TP_FIELD_U32),
     TPMOD_ITEM(tp_layer_t, k_sum, TP_FIELD_U64),
     TPMOD_ITEM(tp_layer_t, macs, TP_FIELD_U64),
@@ -59,9 +57,29 @@ static const tp_field_t tpmod_layer_fields[] = {
     TPMOD_ITEM(tp_layer_t, again, TP_FIELD_U8),
 };
 
+static const uint8_t tpmod_info_items[] = {
+    TPMOD_ITEM(tp_model_t, n_layers, TP_FIELD_U8),
+    TPMOD_ITEM(tp_model_t, n_layers, TP_FIELD_U8), // inputs
+    TPMOD_ITEM(tp_model_t, n_layers, TP_FIELD_U8), // outputs
+    TPMOD_ITEM(tp_model_t, loss, TP_FIELD_U8),
+    TPMOD_ITEM(tp_model_t, batch, TP_FIELD_U16),
+    TPMOD_ITEM(tp_model_t, seed, TP_FIELD_U32),
+    TPMOD_ITEM(tp_model_t, n_scale, TP_FIELD_U16),
+    TPMOD_ITEM(tp_model_t, block_bytes, TP_FIELD_U32),
+    TPMOD_ITEM(tp_model_t, persist_bytes, TP_FIELD_U32),
+    TPMOD_ITEM(tp_model_t, h, TP_FIELD_U16),
+    TPMOD_ITEM(tp_model_t, w, TP_FIELD_U16),
+    TPMOD_ITEM(tp_model_t, c, TP_FIELD_U16),
+    TPMOD_ITEM(tp_model_t, keep, TP_FIELD_U8),
+    TPMOD_ITEM(tp_model_t, zero_skip, TP_FIELD_U8),
+    TPMOD_ITEM(tp_model_t, dtype, TP_FIELD_U8),
+};
+
 #define TPMOD_READ(target, fields, v, label) \
     tpmod_read_fields(target, fields, MP_ARRAY_SIZE(fields), v, label)
-#define TPMOD_NEW(source, fields) tpmod_new_fields(source, fields, MP_ARRAY_SIZE(fields))
+// A tp_field_t ends like an item.
+#define TPMOD_NEW(source, fields) \
+    tpmod_new_items(source, &(fields)->offset - 1, sizeof(tp_field_t), MP_ARRAY_SIZE(fields))
 
 static void tpmod_read_fields(void *target, const tp_field_t *f, size_t n, const mp_obj_t *v,
     const char *label) {
@@ -82,25 +100,32 @@ static void tpmod_read_fields(void *target, const tp_field_t *f, size_t n, const
     }
 }
 
-static mp_obj_t tpmod_new_fields(const void *source, const tp_field_t *f, size_t n) {
-    mp_obj_t items[26];
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *p = (const uint8_t *)source + f[i].offset;
-        switch (f[i].kind) {
-            case TP_FIELD_F32:
-                items[i] = tpmod_new_float(*(const float *)p);
-                break;
-            case TP_FIELD_U64:
-                items[i] = tpmod_new_uint64(*(const uint64_t *)p);
-                break;
-            case TP_FIELD_U32:
-                items[i] = mp_obj_new_int_from_uint(*(const uint32_t *)p);
-                break;
-            default:
-                items[i] =
-                    MP_OBJ_NEW_SMALL_INT(f[i].kind == TP_FIELD_U16 ? *(const uint16_t *)p : *p);
+static void tpmod_get_items(mp_obj_t *items, const void *source, const uint8_t *item,
+    size_t stride, size_t n) {
+    for (; n > 0; n--, item += stride, items++) {
+        const uint8_t *p = (const uint8_t *)source + item[1];
+        uint8_t kind = item[0] & 0x7f;
+        uint32_t v = *p;
+        if (kind == TP_FIELD_F32) {
+            *items = tpmod_new_float(*(const float *)p);
+            continue;
         }
+        if (kind == TP_FIELD_U64) {
+            *items = tpmod_new_uint64(*(const uint64_t *)p);
+            continue;
+        }
+        if (kind == TP_FIELD_U16) {
+            v = *(const uint16_t *)p;
+        } else if (kind == TP_FIELD_U32) {
+            v = *(const uint32_t *)p;
+        }
+        *items = mp_obj_new_int_from_uint(v);
     }
+}
+
+static mp_obj_t tpmod_new_items(const void *source, const uint8_t *item, size_t stride, size_t n) {
+    mp_obj_t items[26];
+    tpmod_get_items(items, source, item, stride, n);
     return mp_obj_new_tuple(n, items);
 }
 
@@ -172,10 +197,7 @@ static void tpmod_parse_spec(mp_obj_t o, tp_spec_t *spec, tp_layer_spec_t *layer
         uint32_t n_offset;
         spec->scale = tpmod_floats(v[4], "input scale", MP_BUFFER_READ, &spec->n_scale);
         spec->offset = tpmod_floats(v[5], "input offset", MP_BUFFER_READ, &n_offset);
-        if (n_offset != spec->n_scale) {
-            tpmod_raise_value("input scale has %u values, input offset %u",
-                (unsigned)spec->n_scale, (unsigned)n_offset);
-        }
+        tpmod_check_count("input offset", n_offset, spec->n_scale);
     }
 }
 
@@ -347,9 +369,7 @@ static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_ob
         tpmod_raise_value("x has %u values, not a multiple of the %u the model takes",
             (unsigned)s->x.count, (unsigned)n_in);
     }
-    if (i < 0 || (mp_uint_t)i >= n) {
-        tpmod_raise(&mp_type_IndexError, "sample %d, x has %u", (int)i, (unsigned)n);
-    }
+    tpmod_check_index("sample", i, "x", n);
     s->x.data = (const uint8_t *)s->x.data + (size_t)i * n_in * tpmod_dtype_bytes(s->x.dtype);
     s->x.count = n_in;
     s->y.index = 0;
@@ -424,13 +444,6 @@ static mp_obj_t tpmod_model_train_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y)
 }
 MP_DEFINE_CONST_FUN_OBJ_3(tpmod_model_train_step_obj, tpmod_model_train_step);
 
-// step(x, y) -> True trained, False skipped by the policy
-static mp_obj_t tpmod_model_step(mp_obj_t self_in, mp_obj_t x, mp_obj_t y) {
-    float loss;
-    return mp_obj_new_bool(tpmod_train(MP_OBJ_TO_PTR(self_in), x, y, mp_const_none, &loss));
-}
-MP_DEFINE_CONST_FUN_OBJ_3(tpmod_model_step_obj, tpmod_model_step);
-
 // The class that a target means: its index, or the place of its largest value.
 static uint32_t tpmod_true_class(const tp_target_t *y) {
     if (y->values.data == NULL) {
@@ -447,7 +460,7 @@ static uint32_t tpmod_true_class(const tp_target_t *y) {
     return best;
 }
 
-// Add one sample to `counts` and `sums`, see tpmod_model_test.
+// Add one sample to `counts` and `sums`, see tpmod_model_step.
 static void tpmod_test(const tpmod_model_t *self, mp_obj_t x, mp_obj_t y, mp_obj_t i,
     mp_obj_t counts_in, mp_obj_t sums_in) {
     tpmod_sample_t s;
@@ -477,14 +490,19 @@ static void tpmod_test(const tpmod_model_t *self, mp_obj_t x, mp_obj_t y, mp_obj
     }
 }
 
-// test(x, y, counts, sums): add one sample to the (n, n) i32 matrix `counts` (or None), row = true
-// class, and to `sums`, three f32: loss, samples, hits.
-static mp_obj_t tpmod_model_test(size_t n_args, const mp_obj_t *args) {
-    (void)n_args;
-    tpmod_test(MP_OBJ_TO_PTR(args[0]), args[1], args[2], mp_const_none, args[3], args[4]);
-    return mp_const_none;
+// step(x, y, counts=None, sums=None) -> True trained, False skipped by the policy. With sums it is
+// tested instead: added to the (n, n) i32 matrix `counts` (or None), row = true class, and to
+// `sums`, three f32: loss, samples, hits.
+static mp_obj_t tpmod_model_step(size_t n_args, const mp_obj_t *args) {
+    tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
+    if (n_args == 5 && args[4] != mp_const_none) {
+        tpmod_test(self, args[1], args[2], mp_const_none, args[3], args[4]);
+        return mp_const_none;
+    }
+    float loss;
+    return mp_obj_new_bool(tpmod_train(self, args[1], args[2], mp_const_none, &loss));
 }
-MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_test_obj, 5, 5, tpmod_model_test);
+MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_step_obj, 3, 5, tpmod_model_step);
 
 // --- Many samples ---
 
@@ -524,7 +542,7 @@ static bool tpmod_is_awaited(void) {
 }
 
 // run(state, clock, waits, x, y, counts, sums): samples of the buffers x (n, inputs) and y (n class
-// indices or values, or (n, outputs)), trained, or tested where sums (see test()) is not None.
+// indices or values, or (n, outputs)), trained, or tested where sums (see step()) is not None.
 // clock: time.ticks_us. waits: the back-off bytes of all samples, or None; those that wait are only
 // counted. False: all are done, the time is over (at least one was done) or the interpreter is
 // awaited. True: x is None, and sample `index` is due. A sample that raises is counted in `step`.
@@ -554,9 +572,8 @@ static mp_obj_t tpmod_model_run(size_t n_args, const mp_obj_t *args) {
         i = r->total != 0 ? tp_permute(i, (uint32_t)r->total, (uint32_t)r->split_key) : i;
         r->step++;
         r->index = (int32_t)i;
-        if (waits != NULL && i >= b.len) {
-            tpmod_raise(&mp_type_IndexError, "sample %u, the back-off state has %u", (unsigned)i,
-                (unsigned)b.len);
+        if (waits != NULL) {
+            tpmod_check_index("sample", (mp_int_t)i, "the back-off state", b.len);
         }
         if (waits != NULL && tp_backoff_waits(waits + i)) {
             tpmod_apply(args[0], tp_count_waited);
@@ -666,10 +683,7 @@ static tp_model_t *tpmod_run(mp_obj_t self_in, mp_obj_t x_in, mp_obj_t out_in) {
     if (out_in != mp_const_none) {
         uint32_t n_out, n = tp_model_outputs(m);
         out = tpmod_floats(out_in, "out", MP_BUFFER_RW, &n_out);
-        if (n_out != n) {
-            tpmod_raise_value("out has %u values, the model has %u outputs", (unsigned)n_out,
-                (unsigned)n);
-        }
+        tpmod_check_count("out", n_out, n);
     }
     tp_view_t x;
     tp_fault_t fault;
@@ -760,22 +774,18 @@ MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_model_policy_obj, 1, 2, tpmod_model_po
 
 // --- Looking inside ---
 
-static mp_obj_t tpmod_new_uints(size_t n, const uint64_t *values) {
-    mp_obj_t items[16];
-    for (size_t i = 0; i < n; i++) {
-        items[i] = tpmod_new_uint64(values[i]);
-    }
-    return mp_obj_new_tuple(n, items);
-}
-
 // info() -> (n_layers, n_in, n_out, loss, batch, seed, n_scale, block_bytes, persist_bytes, h, w,
 // c, keep, zero_skip, dtype)
 static mp_obj_t tpmod_model_info(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
-    const uint64_t values[] = {m->n_layers, tp_model_inputs(m), tp_model_outputs(m), m->loss,
-        m->batch, m->seed, m->n_scale, m->block_bytes, m->persist_bytes, m->h, m->w, m->c, m->keep,
-        m->zero_skip, m->dtype != 0 ? m->dtype : TP_F32};
-    return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
+    mp_obj_t items[MP_ARRAY_SIZE(tpmod_info_items) / 2];
+    tpmod_get_items(items, m, tpmod_info_items, 2, MP_ARRAY_SIZE(items));
+    items[1] = mp_obj_new_int_from_uint(tp_model_inputs(m));
+    items[2] = mp_obj_new_int_from_uint(tp_model_outputs(m));
+    if (m->dtype == 0) {
+        items[14] = MP_OBJ_NEW_SMALL_INT(TP_F32);
+    }
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
 
@@ -783,31 +793,33 @@ MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_info_obj, tpmod_model_info);
 // without zero skipping; MACs of one sample of dense full training: forward, backward)
 static mp_obj_t tpmod_model_counters(mp_obj_t self_in) {
     const tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
+    // Six stand in the head in this order.
+    uint64_t values[9];
+    memcpy(values, &m->seen, 6 * sizeof(values[0]));
+    values[6] = values[5];
+    values[5] = tp_backward_macs(m);
     tp_macs_t dense = tp_dense_macs(m);
-    // The first five stand in the head in this order.
-    uint64_t values[] = {
-        0, 0, 0, 0, 0, tp_backward_macs(m), m->policy_macs, dense.forward, dense.backward};
-    memcpy(values, &m->seen, 5 * sizeof(values[0]));
-    return tpmod_new_uints(MP_ARRAY_SIZE(values), values);
+    values[7] = dense.forward;
+    values[8] = dense.backward;
+    mp_obj_t items[MP_ARRAY_SIZE(values)];
+    for (size_t i = 0; i < MP_ARRAY_SIZE(values); i++) {
+        items[i] = tpmod_new_uint64(values[i]);
+    }
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_model_counters_obj, tpmod_model_counters);
 
 static uint32_t tpmod_layer_index(const tp_model_t *m, mp_obj_t l_in) {
-    mp_int_t l = mp_obj_get_int(l_in);
-    if (l < 0 || l >= m->n_layers) {
-        tpmod_raise(&mp_type_IndexError, "layer %d, the model has %u", (int)l,
-            (unsigned)m->n_layers);
-    }
-    return (uint32_t)l;
+    return tpmod_check_index("layer", mp_obj_get_int(l_in), "the model", m->n_layers);
 }
 
-// layer(l) -> the numbers of tpmod_layer_fields
+// layer(l) -> the numbers of tpmod_layer_items
 static mp_obj_t tpmod_model_layer(mp_obj_t self_in, mp_obj_t l_in) {
     tp_model_t *m = tpmod_model_of(MP_OBJ_TO_PTR(self_in));
     uint32_t l = tpmod_layer_index(m, l_in);
     tp_layer_t y = *tp_model_layer(m, l);
     y.pad2 = (uint16_t)tp_layer_fan_in(m, l);
-    return TPMOD_NEW(&y, tpmod_layer_fields);
+    return tpmod_new_items(&y, tpmod_layer_items, 2, MP_ARRAY_SIZE(tpmod_layer_items) / 2);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_model_layer_obj, tpmod_model_layer);
 
@@ -958,26 +970,22 @@ static mp_obj_t tpmod_file_head(mp_obj_t model_in) {
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_file_head_obj, tpmod_file_head);
 
-// file_check(head) -> (payload bytes, crc), None if this is not the head of a model file
-static mp_obj_t tpmod_file_check(mp_obj_t head_in) {
+// file_check(start) -> (payload bytes, crc, bytes of the block: 0 if damaged), None if this is not
+// the start of a model file. 256 bytes of the file are enough.
+static mp_obj_t tpmod_file_check(mp_obj_t start_in) {
     mp_buffer_info_t b;
-    mp_get_buffer_raise(head_in, &b, MP_BUFFER_READ);
+    mp_get_buffer_raise(start_in, &b, MP_BUFFER_READ);
     uint32_t payload, crc;
     if (tp_file_head_check(b.buf, b.len, &payload, &crc) < 0) {
         return mp_const_none;
     }
-    mp_obj_t items[] = {mp_obj_new_int_from_uint(payload), mp_obj_new_int_from_uint(crc)};
-    return mp_obj_new_tuple(2, items);
+    const uint8_t *first = (const uint8_t *)b.buf + TP_FILE_HEAD;
+    uint32_t block = tp_file_block_bytes(first, b.len - TP_FILE_HEAD);
+    mp_obj_t items[] = {mp_obj_new_int_from_uint(payload), mp_obj_new_int_from_uint(crc),
+        mp_obj_new_int_from_uint(block)};
+    return mp_obj_new_tuple(3, items);
 }
 MP_DEFINE_CONST_FUN_OBJ_1(tpmod_file_check_obj, tpmod_file_check);
-
-// file_block_bytes(payload) -> bytes of the block; 0 if damaged. The first 256 bytes are enough.
-static mp_obj_t tpmod_file_block_bytes(mp_obj_t payload_in) {
-    mp_buffer_info_t b;
-    mp_get_buffer_raise(payload_in, &b, MP_BUFFER_READ);
-    return mp_obj_new_int_from_uint(tp_file_block_bytes(b.buf, b.len));
-}
-MP_DEFINE_CONST_FUN_OBJ_1(tpmod_file_block_bytes_obj, tpmod_file_block_bytes);
 
 // --- Session ---
 

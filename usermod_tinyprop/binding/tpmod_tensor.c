@@ -21,12 +21,14 @@ typedef struct {
 
 // --- Making ---
 
+static const char tpmod_too_large[] = "a tensor has at most 2147483647 elements and bytes";
+
 static uint32_t tpmod_count(const uint32_t *dims, uint32_t ndim) {
     uint64_t count = 1;
     for (uint32_t i = 0; i < ndim; i++) {
         count *= dims[i];
         if (count > 0x7fffffffu) {
-            tpmod_raise_value("a tensor has at most 2147483647 elements");
+            tpmod_raise_value(tpmod_too_large);
         }
     }
     return (uint32_t)count;
@@ -47,7 +49,7 @@ mp_obj_t tpmod_tensor_new(mp_obj_t owner, uint32_t offset, uint8_t dtype, uint32
 mp_obj_t tpmod_tensor_zeros(uint8_t dtype, uint32_t ndim, const uint32_t *dims) {
     uint64_t bytes = (uint64_t)tpmod_count(dims, ndim) * tpmod_dtype_bytes(dtype);
     if (bytes > 0x7fffffffu) {
-        tpmod_raise_value("a tensor has at most 2147483647 bytes");
+        tpmod_raise_value(tpmod_too_large);
     }
     void *data = m_malloc((size_t)bytes + (bytes == 0));
     memset(data, 0, (size_t)bytes);
@@ -219,10 +221,9 @@ static tpmod_tensor_t tpmod_tensor_part(const tpmod_tensor_t *self, mp_obj_t ind
         mp_int_t at = mp_obj_get_int(items[i]);
         at = at < 0 ? at + (mp_int_t)length : at;
         if (at < 0 || at >= (mp_int_t)length) {
-            tpmod_raise(&mp_type_IndexError, "index %d, the axis has %u elements",
-                (int)mp_obj_get_int(items[i]), (unsigned)length);
+            at = mp_obj_get_int(items[i]); // as it was written
         }
-        part.offset += (uint32_t)at * stride * bytes;
+        part.offset += tpmod_check_index("index", at, "the axis", length) * stride * bytes;
         part.count = stride;
         part.ndim--;
         memmove(part.dim, part.dim + 1, part.ndim * sizeof(part.dim[0]));
@@ -308,10 +309,7 @@ static int32_t tpmod_round(float x, int32_t lo, int32_t hi) {
 static void tpmod_tensor_set_view(const tpmod_tensor_t *t, mp_obj_t source) {
     tp_view_t v;
     tpmod_view(source, "source", &v);
-    if (v.count != t->count) {
-        tpmod_raise_value("source has %u elements, the tensor %u", (unsigned)v.count,
-            (unsigned)t->count);
-    }
+    tpmod_check_count("source", v.count, t->count);
     void *data = tpmod_tensor_data(t, MP_BUFFER_WRITE);
     if (v.dtype == t->dtype) {
         memmove(data, v.data, (size_t)t->count * tpmod_dtype_bytes(t->dtype));
@@ -349,10 +347,7 @@ static void tpmod_tensor_set_list(const tpmod_tensor_t *t, mp_obj_t list) {
         size_t n = 0;
         mp_obj_t *items = NULL;
         mp_obj_get_array(list, &n, &items);
-        if (n != t->count) {
-            tpmod_raise_value("source has %u elements, the tensor %u", (unsigned)n,
-                (unsigned)t->count);
-        }
+        tpmod_check_count("source", (uint32_t)n, t->count);
         if (n == 0) {
             return;
         }
@@ -424,10 +419,7 @@ static mp_obj_t tpmod_tensor_reshape(mp_obj_t self_in, mp_obj_t shape) {
     uint32_t dims[TPMOD_MAX_DIMS];
     uint32_t ndim = tpmod_parse_shape(shape, dims, &self->count);
     uint32_t count = tpmod_count(dims, ndim);
-    if (count != self->count) {
-        tpmod_raise_value("the new shape has %u elements, the tensor %u", (unsigned)count,
-            (unsigned)self->count);
-    }
+    tpmod_check_count("the new shape", count, self->count);
     return tpmod_tensor_new(self->owner, self->offset, self->dtype, ndim, dims);
 }
 MP_DEFINE_CONST_FUN_OBJ_2(tpmod_tensor_reshape_obj, tpmod_tensor_reshape);

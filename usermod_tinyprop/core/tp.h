@@ -279,8 +279,8 @@ enum tp_float_range {
 typedef struct {
     const char *what;
     uint16_t hi; // of an integer, 0: all of 31 bits; of a float, enum tp_float_range
-    uint8_t lo : 1; // of an integer
     uint8_t kind : 7; // enum tp_field_kind
+    uint8_t lo : 1; // of an integer
     uint8_t offset; // in the structure
 } tp_field_t;
 #define TP_OPT_FIELDS 8

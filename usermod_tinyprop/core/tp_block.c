@@ -15,10 +15,10 @@ int tp_model_init(void *block, size_t bytes, const tp_spec_t *spec, tp_fault_t *
     }
     if (bytes < plan.total || ((uintptr_t)block & (TP_BLOCK_ALIGN - 1)) != 0) {
         bool small = bytes < plan.total;
-        return tp_fail(fault, TP_ERR_BLOCK,
+        return tp_fail_count(fault, TP_ERR_BLOCK,
             small ? "bytes of the block" : "alignment of the block", -1,
-            small ? (float)bytes : (float)((uintptr_t)block & (TP_BLOCK_ALIGN - 1)),
-            small ? (float)plan.total : 0.0f, small ? TP_HUGE : 0.0f);
+            (uint32_t)(small ? bytes : (uintptr_t)block & (TP_BLOCK_ALIGN - 1)),
+            small ? plan.total : 0, small ? UINT32_MAX : 0);
     }
     memset(block, 0, plan.total);
     tp_model_t *m = block;

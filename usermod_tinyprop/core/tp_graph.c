@@ -69,21 +69,21 @@ static int tp_row_shape(const tp_spec_t *s, uint32_t l, tp_shape_t *shapes, tp_f
         h = tp_places_along(h, kh, (uint32_t)tp_or(q->stride_h, 1), q->same);
         w = tp_places_along(w, kw, (uint32_t)tp_or(q->stride_w, 1), q->same);
         if (h == 0 || w == 0) {
-            return tp_fail(fault, TP_ERR_RANGE, h == 0 ? "kernel height" : "kernel width",
-                (int32_t)l, (float)(h == 0 ? kh : kw), 1.0f, (float)(h == 0 ? in.h : in.w));
+            return tp_fail_count(fault, TP_ERR_RANGE, h == 0 ? "kernel height" : "kernel width",
+                (int32_t)l, h == 0 ? kh : kw, 1, h == 0 ? in.h : in.w);
         }
         fan_in = kh * kw * (q->kind == TP_LAYER_CONV ? c : 1u);
         c = q->kind == TP_LAYER_CONV ? q->units : q->kind == TP_LAYER_DEPTHWISE ? c * q->units : c;
     } else if (q->kind == TP_LAYER_ADD) {
         tp_shape_t other = shapes[tp_resolve(q->other, l)];
         if (other.h != h || other.w != w || other.c != c) {
-            return tp_fail(fault, TP_ERR_SHAPE, "values of the second map", (int32_t)l,
-                (float)tp_elements(other), (float)tp_elements(in), (float)tp_elements(in));
+            return tp_fail_count(fault, TP_ERR_SHAPE, "values of the second map", (int32_t)l,
+                tp_elements(other), tp_elements(in), tp_elements(in));
         }
     }
     if (tp_has_weights(q->kind) && fan_in > TP_MAX_UNITS) {
-        return tp_fail(fault, TP_ERR_RANGE, "weights of a unit", (int32_t)l, (float)fan_in, 1.0f,
-            (float)TP_MAX_UNITS);
+        return tp_fail_count(fault, TP_ERR_RANGE, "weights of a unit", (int32_t)l, fan_in, 1,
+            TP_MAX_UNITS);
     }
     if (TP_MAPS && (c > TP_MAX_UNITS || (uint64_t)h * w * c > TP_MAX_MAP)) {
         bool channels = c > TP_MAX_UNITS;

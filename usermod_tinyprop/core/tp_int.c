@@ -108,11 +108,16 @@ static const uint16_t tp_exp2_table[33] = {32768, 32066, 31379, 30706, 30048, 29
     27554, 26964, 26386, 25821, 25268, 24726, 24196, 23678, 23170, 22674, 22188, 21713, 21247,
     20792, 20347, 19911, 19484, 19066, 18658, 18258, 17867, 17484, 17109, 16743, 16384};
 
-int32_t tp_int_tanh(int32_t t) {
+// sigmoid(x) = (1 + tanh(x / 2)) / 2
+int32_t tp_int_squash(uint8_t activation, int32_t t, int32_t bits) {
+    bool tanh = activation == TP_TANH;
+    t = tanh ? tp_clip(t + t, 32767) : t;
     uint32_t u = (uint32_t)(t < 0 ? -t : t), i = u >> 9, f = u & 511u;
     int32_t a = tp_tanh_table[i], b = tp_tanh_table[i + 1u];
     a += ((b - a) * (int32_t)f + 256) >> 9;
-    return t < 0 ? -a : a;
+    a = t < 0 ? -a : a;
+    a = tanh ? a + a : 16384 + a;
+    return (a + (1 << (14 - bits))) >> (15 - bits);
 }
 
 // --- Where things are ---
@@ -179,10 +184,11 @@ static int32_t tp_exponent(int32_t e) {
     return e < TP_INT_FINEST ? TP_INT_FINEST : e > TP_INT_COARSEST ? TP_INT_COARSEST : e;
 }
 
-// The smallest exponent at which `limit` takes no more than three quarters of the range.
+// The smallest exponent at which `limit` still fits (i16: takes no more than three quarters of the
+// range). The noise of rounded steps grows with the unit of int8, so its range is used to the end.
 static int8_t tp_weight_exponent(const tp_model_t *m, float limit) {
     tp_mant_t s = tp_split(limit > 0.0f ? limit : 1.0f);
-    for (int64_t room = tp_is_i16(m) ? 12288 : 96; room < s.m; room <<= 1) {
+    for (int64_t room = tp_is_i16(m) ? 12288 : 127; room < s.m; room <<= 1) {
         s.x++;
     }
     return (int8_t)tp_exponent(s.x);
@@ -210,6 +216,10 @@ bool tp_int_check(tp_model_t *m) {
 
 void tp_int_weights_within(tp_model_t *m, uint32_t l, float limit) {
     tp_model_ranges(m)[l + 1u].e_w = tp_weight_exponent(m, limit);
+    tp_velocity_t q = tp_int_velocity(m, l);
+    if (q.w != NULL) { // in units of the weights
+        memset(q.w, 0, (size_t)((uint8_t *)(q.b + tp_table(m)[l].c) - (uint8_t *)q.w));
+    }
 }
 
 void tp_int_put_weight(tp_model_t *m, uint32_t l, size_t i, float w) {
@@ -231,24 +241,59 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
     return tp_scaled((float)((int32_t *)tp_layer_bias(m, l))[i], TP_INT_BIAS);
 }
 
-// Where more than one weight in 64 has come close to the end of the range, all are halved, one
-// exponent up. A few that are clipped cost less than one bit of all others.
+// Whether a weight of this word has a sign bit that differs from both bits below it, as those have
+// that take more than three quarters of the range. Few do.
+static inline uint32_t tp_large(uint32_t word, uint32_t signs) {
+    return (word ^ word << 1) & (word ^ word << 2) & signs;
+}
+
+// How many of the weights from .. to are at least `most` large.
+static TP_APART size_t tp_count_large(const tp_model_t *m, const void *w, size_t from, size_t to,
+    int32_t most) {
+    size_t large = 0;
+    for (; from < to; from++) {
+        int32_t v = tp_load(m, w, from);
+        large += tp_clip(v, most - 1) != v;
+    }
+    return large;
+}
+
+static TP_APART size_t tp_count_all_large(const tp_model_t *m, const uint32_t *w, size_t n,
+    int32_t most) {
+    size_t each = tp_is_i16(m) ? 4u : 8u, rest = n & (each - 1u), large = 0; // of two words
+    uint32_t signs = tp_is_i16(m) ? 0x80008000u : 0x80808080u;
+    const uint32_t *p = w, *end = p + 2u * (tp_is_i16(m) ? n >> 2 : n >> 3);
+    for (; p != end; p += 2) {
+        if ((tp_large(p[0], signs) | tp_large(p[1], signs)) != 0) {
+            large += tp_count_large(m, p, 0, each, most);
+        }
+    }
+    return large + tp_count_large(m, w, n - rest, n, most);
+}
+
+// Where more than one weight in 64 (of int8: in 8) has come close to the end of the range, all are
+// halved, one exponent up. A few that are clipped cost less than one bit of all others.
 static void tp_grow_weights(tp_model_t *m) {
     int32_t most = tp_is_i16(m) ? 28672 : 112;
+    size_t share = tp_is_i16(m) ? 64u : 8u;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
-        void *w = tp_layer_weights(m, l);
-        size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0, i = 0, large = 0;
-        for (; i < n; i++) {
-            large += tp_clip(tp_load(m, w, i), most - 1) != tp_load(m, w, i);
-        }
-        if (large * 64u <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
+        void *w = tp_layer_weights(m, l); // at a multiple of 4
+        size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0;
+        size_t large = tp_count_all_large(m, w, n, most);
+        if (large * share <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
         uint32_t draw = 0;
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++) {
             draw = (i & 31u) == 0 ? tp_rng_next(m->rng) : draw >> 1;
             tp_store(m, w, i, (tp_load(m, w, i) + (int32_t)(draw & 1u)) >> 1);
+        }
+        int16_t *v = tp_int_velocity(m, l).w;
+        n = v != NULL ? (size_t)tp_layer_fan_in(m, l) * t->rows : 0;
+        for (size_t i = 0; i < n; i++) {
+            draw = (i & 31u) == 0 ? tp_rng_next(m->rng) : draw >> 1;
+            v[i] = (int16_t)((v[i] + (int32_t)(draw & 1u)) >> 1);
         }
         tp_model_ranges(m)[l + 1u].e_w++;
     }
@@ -499,8 +544,13 @@ float tp_int_sum_abs(tp_model_t *m, uint32_t l) {
     const int32_t *d = tp_int_delta(m, l);
     uint32_t n = tp_row_size(&tp_table(m)[l]);
     uint64_t sum = 0;
+    uint32_t some = 0; // of 2^16 values of 15 bits
     for (uint32_t i = 0; i < n; i++) {
-        sum += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
+        some += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
+        if ((i & 65535u) == 65535u || i + 1u == n) {
+            sum += some;
+            some = 0;
+        }
     }
     int32_t over = tp_bit_length(sum) - 32;
     over = over > 0 ? over : 0;

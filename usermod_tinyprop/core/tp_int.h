@@ -14,6 +14,9 @@
 #define TP_INT_FINEST (-60)
 #define TP_INT_COARSEST 20
 
+// Large functions with one caller: apart, each has the registers for itself.
+#define TP_APART __attribute__((noinline))
+
 // Significant bits of v.
 int32_t tp_bit_length(uint64_t v);
 int32_t tp_saturate(int64_t v);
@@ -41,8 +44,8 @@ int32_t tp_round_divide(int64_t v, uint32_t n);
 // where 0 < t <= 30; for larger t the result is 0.
 int32_t tp_round_at_random(tp_model_t *m, int32_t p, int32_t t);
 
-// tanh of t * 2^-13, times 16384; |t| < 32768. sigmoid(x) = (1 + tanh(x / 2)) / 2.
-int32_t tp_int_tanh(int32_t t);
+// tanh or sigmoid of t * 2^-12, times 2^bits; |t| < 32768.
+int32_t tp_int_squash(uint8_t activation, int32_t t, int32_t bits);
 
 static inline bool tp_is_i16(const tp_model_t *m) {
     return m->dtype == TP_I16;
@@ -81,5 +84,20 @@ void tp_int_scale(int32_t *d, uint32_t n, int32_t f);
 // last one. Returns the exponent.
 int32_t tp_int_derive(const tp_model_t *m, const tp_layer_t *t, int32_t *d, const void *a,
     uint32_t n, int32_t e, bool out);
+
+// tp_int_step.c
+// Noise, s bits, that a step of filter o of row l begins with.
+uint32_t tp_int_noise(tp_model_t *m, uint32_t l, uint32_t o, int32_t s);
+// What momentum keeps of row l: the last steps of the weights that train (rows, K), in units of an
+// eighth of their range / 2^15, and those of b in its own. NULL without momentum.
+typedef struct {
+    int16_t *w;
+    int32_t *b;
+} tp_velocity_t;
+tp_velocity_t tp_int_velocity(tp_model_t *m, uint32_t l);
+void tp_int_bias_step(tp_model_t *m, uint32_t l, tp_mant_t lr);
+// The velocity of filter o takes -p * x * 2^e in units of a weight; the weights follow it.
+void tp_int_momentum_step(tp_model_t *m, uint32_t l, uint32_t o, int32_t p, int32_t e,
+    const int16_t *x);
 
 #endif

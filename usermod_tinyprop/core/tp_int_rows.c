@@ -25,9 +25,16 @@ typedef struct {
     tp_range_t *range; // of the output
     int32_t slope;     // * 32768
     uint16_t *columns;
+    tp_ki_index_t index; // of a dense layer, whose only patch is the map
     uint8_t *gathered;
     int32_t *spare;
 } tp_int_t;
+
+// The columns of x that are not zero.
+static tp_ki_index_t tp_int_index_all(const tp_int_t *k, const void *x, uint32_t n) {
+    uint16_t *to = k->columns;
+    return (tp_ki_index_t){to, k->wide ? tp_ki_index_i16(to, x, n) : tp_ki_index_i8(to, x, n)};
+}
 
 static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     tp_int_t k;
@@ -48,13 +55,17 @@ static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     k.range = &tp_model_ranges(m)[l + 1u];
     k.slope = tp_quantize(t->slope, -15);
     k.skip = false;
+    k.columns = (uint16_t *)(void *)tp_at(m, m->off_scratch);
     if (k.w != NULL && m->zero_skip > 0) {
         uint32_t n = tp_elements(k.g.in);
-        uint32_t some =
-            k.wide ? tp_ki_count_i16((const void *)k.x, n) : tp_ki_count_i8((const void *)k.x, n);
-        k.skip = (uint64_t)some * 100u <= (uint64_t)n * m->zero_skip;
+        if (t->kind == TP_LAYER_DENSE) {
+            k.index = tp_int_index_all(&k, k.x, n);
+        } else {
+            k.index.total = k.wide ? tp_ki_count_i16((const void *)k.x, n)
+                                   : tp_ki_count_i8((const void *)k.x, n);
+        }
+        k.skip = (uint64_t)k.index.total * 100u <= (uint64_t)n * m->zero_skip;
     }
-    k.columns = (uint16_t *)(void *)tp_at(m, m->off_scratch);
     uint32_t at = m->off_scratch + ((m->index * 2u + 3u) & ~3u);
     k.gathered = (uint8_t *)tp_at(m, at);
     at += k.g.contiguous ? 0 : (k.g.fan_in * k.bytes + 3u) & ~3u;
@@ -78,6 +89,16 @@ static size_t tp_place(const tp_k_window_t *q, int32_t y, int32_t x) {
     return ((size_t)y * (size_t)q->w + (size_t)x) * (size_t)q->c + (size_t)q->c0;
 }
 
+// Place (y, x) of the map in the order of a patch.
+static size_t tp_tap(const tp_k_window_t *q, int32_t y, int32_t x) {
+    return (size_t)((y - q->y0) * q->kw + x - q->x0);
+}
+
+// So many places in a line lie one after the other, in the map as in the patch.
+static int32_t tp_run(const tp_k_window_t *q, const tp_inside_t *in) {
+    return q->n == q->c ? in->x1 - in->x0 : 1;
+}
+
 // The window at place (y, x) of the output, of one group of channels.
 static tp_k_window_t tp_int_window(const tp_geometry_t *g, int32_t y, int32_t x, uint32_t group) {
     int32_t n = (int32_t)(g->groups > 1 ? 1u : g->in.c);
@@ -91,11 +112,14 @@ static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
     }
     size_t n = (size_t)q->n * k->bytes;
     tp_inside_t in = tp_inside(q);
-    memset(k->gathered, 0, k->g.fan_in * k->bytes);
+    int32_t run = tp_run(q, &in);
+    if (in.y1 - in.y0 < q->kh || in.x1 - in.x0 < q->kw) {
+        memset(k->gathered, 0, k->g.fan_in * k->bytes);
+    }
     for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x++) {
-            size_t at = (size_t)((y - q->y0) * q->kw + x - q->x0);
-            memcpy(k->gathered + at * n, k->x + tp_place(q, y, x) * k->bytes, n);
+        for (int32_t x = in.x0; x < in.x1; x += run) {
+            size_t at = tp_tap(q, y, x);
+            memcpy(k->gathered + at * n, k->x + tp_place(q, y, x) * k->bytes, n * (size_t)run);
         }
     }
     return k->gathered;
@@ -104,12 +128,33 @@ static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
 // map = map + patch * 2^-s, as far as the patch lies on it.
 static void tp_int_scatter(int32_t *map, const int32_t *patch, const tp_k_window_t *q, int32_t s) {
     tp_inside_t in = tp_inside(q);
+    int32_t run = tp_run(q, &in);
     for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x++) {
-            const int32_t *from = patch + ((y - q->y0) * q->kw + x - q->x0) * q->n;
+        for (int32_t x = in.x0; x < in.x1; x += run) {
+            const int32_t *from = patch + tp_tap(q, y, x) * (size_t)q->n;
             int32_t *to = map + tp_place(q, y, x);
-            for (int32_t j = 0; j < q->n; j++) {
-                to[j] += tp_shift(from[j], s);
+            for (int32_t j = 0; j < q->n * run; j++) {
+                to[j] += s == 0 ? from[j] : tp_shift(from[j], s);
+            }
+        }
+    }
+}
+
+// sum = sum + d * the patch, as far as it lies on the map.
+static void tp_int_add_patch(const tp_int_t *k, int32_t *sum, int32_t d, const tp_k_window_t *q) {
+    tp_inside_t in = tp_inside(q);
+    int32_t run = tp_run(q, &in);
+    for (int32_t y = in.y0; y < in.y1; y++) {
+        for (int32_t x = in.x0; x < in.x1; x += run) {
+            int32_t *to = sum + tp_tap(q, y, x) * (size_t)q->n;
+            const void *from = k->x + tp_place(q, y, x) * k->bytes;
+            size_t n = (size_t)(q->n * run);
+            if (n == 1) {
+                *to += d * tp_load(k->m, from, 0);
+            } else if (k->wide) {
+                tp_ki_axpy_i16(to, d, from, n);
+            } else {
+                tp_ki_axpy_i8(to, d, from, n);
             }
         }
     }
@@ -118,13 +163,10 @@ static void tp_int_scatter(int32_t *map, const int32_t *patch, const tp_k_window
 // The columns of a patch that are not zero; NULL where all are taken.
 static const tp_ki_index_t *tp_int_index(const tp_int_t *k, tp_ki_index_t *index,
     const void *patch) {
-    if (!k->skip) {
-        return NULL;
+    if (!k->skip || k->t->kind == TP_LAYER_DENSE) {
+        return k->skip ? &k->index : NULL;
     }
-    uint32_t n = k->g.fan_in;
-    index->columns = k->columns;
-    index->total =
-        k->wide ? tp_ki_index_i16(k->columns, patch, n) : tp_ki_index_i8(k->columns, patch, n);
+    *index = tp_int_index_all(k, patch, k->g.fan_in);
     return index;
 }
 
@@ -134,15 +176,12 @@ static const tp_ki_index_t *tp_int_index(const tp_int_t *k, tp_ki_index_t *index
 static int64_t tp_int_finish(const tp_int_t *k, size_t i, int64_t z, int32_t e_z) {
     uint8_t activation = k->t->activation;
     if (activation >= TP_SIGMOID) {
-        int32_t t = tp_clip(tp_shift(z, TP_INT_OUT - e_z), 32767), bits = tp_map_bits(k->m);
-        bool tanh = activation == TP_TANH;
-        int32_t s = tp_int_tanh(tanh ? tp_clip(t + t, 32767) : t);
-        s = tanh ? s + s : 16384 + s;
+        int32_t t = tp_clip(tp_shift(z, TP_INT_OUT - e_z), 32767);
+        int32_t v = tp_int_squash(activation, t, k->last ? 12 : tp_map_bits(k->m));
         if (k->last) {
-            ((int32_t *)(void *)k->out)[i] = (s + 4) >> 3;
+            ((int32_t *)(void *)k->out)[i] = v;
         } else {
-            s = (s + (1 << (14 - bits))) >> (15 - bits);
-            tp_store(k->m, k->out, i, tp_clip(s, (1 << bits) - 1));
+            tp_store(k->m, k->out, i, tp_clip(v, (1 << tp_map_bits(k->m)) - 1));
         }
         return 0;
     }
@@ -160,8 +199,74 @@ static int64_t tp_int_finish(const tp_int_t *k, size_t i, int64_t z, int32_t e_z
     return z < 0 ? -z : z;
 }
 
+// z * 2^e and the biases b become the outputs from i on. Returns the largest size, see above.
+static int64_t tp_int_finish_all(const tp_int_t *k, size_t i, const int32_t *z, const int32_t *b,
+    uint32_t n, int32_t e) {
+    int32_t up = e - TP_INT_BIAS, down = (k->last ? TP_INT_OUT : k->range->e_a) - e;
+    int32_t limit = k->last ? 1 << 22 : (1 << tp_map_bits(k->m)) - 1;
+    bool relu = k->t->activation == TP_RELU;
+    // What 32 bits hold, nearly always, takes a fifth of the time.
+    bool usual =
+        (relu || k->t->activation == TP_LINEAR) && tp_clip(up, 15) == up && down > -8 && down < 31;
+    uint32_t bytes = k->last ? 4u : k->bytes, size = 0;
+    tp_ki_finish_t by = {-up, down, limit, relu};
+    int64_t peak = 0;
+    for (uint32_t o = 0;; o++) {
+        uint8_t *out = k->out + (i + o) * bytes;
+        o += usual ? tp_ki_finish(out, bytes, z + o, b + o, n - o, &by, &size) : 0;
+        if (o >= n) {
+            return size > peak ? size : peak;
+        }
+        int64_t bias =
+            up > 0 ? tp_shift(b[o], up) : (int64_t)b[o] * ((int64_t)1 << (up < -31 ? 31 : -up));
+        bias = tp_int_finish(k, i + o, z[o] + bias, e);
+        peak = bias > peak ? bias : peak;
+    }
+}
+
 static uint32_t tp_int_lost_bits(const tp_int_t *k) {
     return k->wide ? (uint32_t)tp_bit_length((k->g.fan_in + 63u) / 64u - 1u) : 0;
+}
+
+// So many channels at once.
+#define TP_INT_CHANNELS 16u
+
+// Channel by channel, one filter each, no more than 64 taps: the outputs of one place. Returns the
+// largest size, see above.
+static int64_t tp_int_depthwise_at(const tp_int_t *k, int32_t y, int32_t x, int32_t e,
+    uint64_t *macs) {
+    uint32_t taps = k->g.fan_in, channels = k->g.groups;
+    int64_t peak = 0;
+    for (uint32_t c = 0; c < channels; c += TP_INT_CHANNELS) {
+        int32_t z[TP_INT_CHANNELS] = {0};
+        uint32_t n = channels - c < TP_INT_CHANNELS ? channels - c : TP_INT_CHANNELS;
+        tp_k_window_t q = tp_int_window(&k->g, y, x, c);
+        tp_inside_t in = tp_inside(&q);
+        const uint8_t *w = k->w + (size_t)c * taps * k->bytes;
+        for (int32_t v = in.y0; v < in.y1; v++) {
+            for (int32_t u = in.x0; u < in.x1; u++) {
+                const void *from = k->x + tp_place(&q, v, u) * k->bytes;
+                const void *tap = w + tp_tap(&q, v, u) * k->bytes;
+                if (k->wide) {
+                    tp_ki_channels_i16(z, tap, taps, from, n);
+                } else {
+                    tp_ki_channels_i8(z, tap, taps, from, n);
+                }
+                if (k->skip) {
+                    *macs += k->wide ? tp_ki_count_i16(from, n) : tp_ki_count_i8(from, n);
+                }
+            }
+        }
+        *macs += k->skip ? 0 : (uint64_t)n * taps;
+        size_t i = ((size_t)y * k->t->w + (size_t)x) * channels + c;
+        int64_t size = tp_int_finish_all(k, i, z, k->b + c, n, e);
+        peak = size > peak ? size : peak;
+    }
+    return peak;
+}
+
+static bool tp_int_is_plain_depthwise(const tp_int_t *k) {
+    return k->g.groups > 1 && k->g.filters == 1 && k->g.fan_in <= 64u;
 }
 
 // One pass over a row with weights at the exponent its map has. Returns whether it has to be done
@@ -170,12 +275,17 @@ static bool tp_int_weights_forward(const tp_int_t *k, uint64_t *macs) {
     const tp_geometry_t *g = &k->g;
     const tp_layer_t *t = k->t;
     uint32_t n = g->fan_in, rows = g->filters, lost = tp_int_lost_bits(k);
-    int32_t e = k->range->e_w + k->in->e_a + (int32_t)lost, shift = e - TP_INT_BIAS;
+    int32_t e = k->range->e_w + k->in->e_a + (int32_t)lost;
     int64_t peak = 0;
     size_t i = 0;
     *macs = 0;
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
+            if (tp_int_is_plain_depthwise(k)) {
+                int64_t size = tp_int_depthwise_at(k, y, x, e, macs);
+                peak = size > peak ? size : peak;
+                continue;
+            }
             for (uint32_t group = 0; group < g->groups; group++) {
                 tp_k_window_t q = tp_int_window(g, y, x, group);
                 const void *patch = tp_int_patch(k, &q);
@@ -189,14 +299,9 @@ static bool tp_int_weights_forward(const tp_int_t *k, uint64_t *macs) {
                     tp_ki_matvec_i8(z, (const void *)w, patch, rows, n, index);
                 }
                 *macs += (uint64_t)(index != NULL ? index->total : n) * rows;
-                for (uint32_t o = 0; o < rows; o++, i++) {
-                    int32_t b = k->b[group * rows + o];
-                    int64_t bias = shift > 0
-                        ? tp_shift(b, shift)
-                        : (int64_t)b * ((int64_t)1 << (shift < -31 ? 31 : -shift));
-                    int64_t size = tp_int_finish(k, i, z[o] + bias, e);
-                    peak = size > peak ? size : peak;
-                }
+                int64_t size = tp_int_finish_all(k, i, z, k->b + group * rows, rows, e);
+                peak = size > peak ? size : peak;
+                i += rows;
             }
         }
     }
@@ -324,25 +429,6 @@ void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
 
 // --- Backward ---
 
-static void tp_int_bias_step(const tp_int_t *k, tp_mant_t lr) {
-    const tp_layer_t *t = k->t;
-    size_t n = tp_row_size(t), c = t->c;
-    for (size_t o = 0; o < c; o++) {
-        int64_t sum = k->d[o];
-        for (size_t i = o + c; i < n; i += c) {
-            sum += k->d[i];
-        }
-        if (sum == 0) {
-            continue;
-        }
-        int32_t s = tp_bit_length((uint64_t)(sum < 0 ? -sum : sum)) - 15;
-        s = s > 0 ? s : 0;
-        int32_t down = TP_INT_BIAS - (lr.x + k->range->e_d + s);
-        int32_t step = tp_round_at_random(k->m, lr.m * (int32_t)(sum >> s), down);
-        k->b[o] = tp_saturate((int64_t)k->b[o] + step);
-    }
-}
-
 // Keep what the policy wants of d; counts what is left.
 static uint32_t tp_int_select(const tp_int_t *k, float y, float y_after) {
     tp_layer_t *t = k->t;
@@ -405,7 +491,7 @@ static int32_t tp_int_join(tp_model_t *m, uint32_t source, bool first, int32_t e
 }
 
 // So many rows of weights are handed to a kernel at once.
-#define TP_INT_ROWS 16u
+#define TP_INT_ROWS 32u
 
 static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t n, int32_t *dx,
     const tp_ki_index_t *index) {
@@ -414,6 +500,25 @@ static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t 
     } else {
         tp_ki_rows_dx_i8(dx, rows, n, k->g.fan_in, index);
     }
+}
+
+// The same where each channel has one filter: d of output `at`, channel c, goes back to its window.
+static void tp_int_channel_dx(const tp_int_t *k, int32_t *map, int32_t d, const tp_k_window_t *q,
+    int32_t shift, bool some) {
+    tp_inside_t in = tp_inside(q);
+    const uint8_t *w = k->w + (size_t)q->c0 * k->g.fan_in * k->bytes;
+    for (int32_t y = in.y0; y < in.y1; y++) {
+        for (int32_t x = in.x0; x < in.x1; x++) {
+            size_t at = tp_place(q, y, x);
+            if (some && tp_load(k->m, k->x, at) == 0) {
+                continue;
+            }
+            int32_t dx = d * tp_load(k->m, w, tp_tap(q, y, x)) >> (k->wide ? 8 : 0);
+            map[at] += shift == 0 ? dx : tp_shift(dx, shift);
+            k->t->macs += some;
+        }
+    }
+    k->t->macs += some ? 0 : k->g.fan_in;
 }
 
 // Old weights give d of the source map.
@@ -432,10 +537,18 @@ static void tp_int_weights_dx(const tp_int_t *k) {
     int32_t shift = tp_int_join(m, t->source, first, e, NULL);
     int32_t *map = tp_int_delta(m, t->source - 1u);
     const int32_t *d = k->d;
+    bool plain = tp_int_is_plain_depthwise(k);
     for (int32_t y = 0; y < t->h; y++) {
         for (int32_t x = 0; x < t->w; x++) {
             for (uint32_t group = 0; group < g->groups; group++, d += g->filters) {
+                if (plain && *d == 0) {
+                    continue;
+                }
                 tp_k_window_t q = tp_int_window(g, y, x, group);
+                if (plain) {
+                    tp_int_channel_dx(k, map, tp_shift(*d, less), &q, shift, k->skip && relu);
+                    continue;
+                }
                 tp_ki_index_t room;
                 const tp_ki_index_t *index = NULL;
                 int32_t *dx = direct ? map + tp_place(&q, q.y0, q.x0) : k->spare;
@@ -481,7 +594,7 @@ static void tp_int_rows_update(const tp_int_t *k, const tp_ki_row_t *rows, uint3
 }
 
 // One place: every kept row takes its step.
-static void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
+static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
     tp_model_t *m = k->m;
     tp_layer_t *t = k->t;
     uint32_t n = k->g.fan_in, full = 0;
@@ -507,7 +620,7 @@ static void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
         if (g == 0) {
             continue;
         }
-        uint32_t noise = tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u);
+        uint32_t noise = tp_int_noise(m, k->l, o, s);
         rows[full++] = (tp_ki_row_t){k->w + (size_t)o * n * k->bytes, g, noise, (uint32_t)s};
         if (full == TP_INT_ROWS) {
             tp_int_rows_update(k, rows, full, x, index);
@@ -515,6 +628,28 @@ static void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
         }
     }
     tp_int_rows_update(k, rows, full, x, index);
+}
+
+// The same with momentum.
+static void tp_int_dense_momentum(const tp_int_t *k, tp_mant_t lr) {
+    uint32_t n = k->g.fan_in;
+    tp_k_window_t q = tp_int_window(&k->g, 0, 0, 0);
+    const void *patch = tp_int_patch(k, &q);
+    const int16_t *x = patch;
+    if (!k->wide) {
+        int16_t *copy = (int16_t *)(void *)k->spare;
+        for (uint32_t i = 0; i < n; i++) {
+            copy[i] = ((const int8_t *)patch)[i];
+        }
+        x = copy;
+    }
+    int32_t e = lr.x + k->range->e_d + k->in->e_a - k->range->e_w;
+    for (uint32_t o = 0; o < k->t->rows; o++) {
+        k->t->macs += k->d[o] != 0 ? n : 0;
+        if (k->d[o] != 0 || tp_optim_moves_all(k->m)) {
+            tp_int_momentum_step(k->m, k->l, o, lr.m * k->d[o], e, x);
+        }
+    }
 }
 
 // Many places: the whole gradient of a filter first, then one step.
@@ -540,16 +675,14 @@ static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
             touched = true;
             tp_k_window_t q =
                 tp_int_window(g, (int32_t)(place / t->w), (int32_t)(place % t->w), o / g->filters);
-            const void *patch = tp_int_patch(k, &q);
-            if (k->wide) {
-                tp_ki_axpy_i16(sum, tp_shift(d, less), patch, n);
-            } else {
-                tp_ki_axpy_i8(sum, tp_shift(d, less), patch, n);
-            }
+            tp_int_add_patch(k, sum, less == 0 ? d : tp_shift(d, less), &q);
             t->macs += n;
         }
         if (!touched) {
-            continue;
+            if (!tp_optim_moves_all(m)) {
+                continue;
+            }
+            memset(sum, 0, n * sizeof(*sum));
         }
         int32_t up = tp_int_normalise(sum, n, 0);
         bool any = false;
@@ -558,12 +691,16 @@ static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
             any = any || x[i] != 0;
         }
         int32_t x_ = lr.x + k->range->e_d + less + k->in->e_a + up - k->range->e_w;
+        if (t->off_m != 0) {
+            tp_int_momentum_step(m, k->l, o, any ? lr.m : 0, x_, x);
+            continue;
+        }
         int32_t s = -x_ < 5 ? 5 : -x_ > 29 ? 29 : -x_;
         int32_t gain = any ? tp_clip(tp_round_at_random(m, lr.m, -(x_ + s)), 32767) : 0;
         if (gain == 0) {
             continue;
         }
-        uint32_t noise = tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u);
+        uint32_t noise = tp_int_noise(m, k->l, o, s);
         tp_ki_row_t row = {k->w + (size_t)o * n * k->bytes, gain, noise, (uint32_t)s};
         if (k->wide) {
             tp_ki_row_update_wide_i16(&row, x, n);
@@ -639,7 +776,7 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp
     if (k.w != NULL) {
         tp_mant_t lr = tp_mant(m->opt.lr);
         if (t->trainable != TP_TRAIN_NONE) {
-            tp_int_bias_step(&k, lr);
+            tp_int_bias_step(m, l, lr);
         }
         uint32_t wanted = tp_int_select(&k, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (passes_on ? 1u : 0u);
@@ -649,7 +786,10 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp
             tp_int_weights_dx(&k);
             tp_mark(trace, l, TP_PASS_DX);
         }
-        if (t->rows > 0 && t->h == 1 && t->w == 1 && k.g.groups == 1) {
+        bool one_place = t->h == 1 && t->w == 1 && k.g.groups == 1;
+        if (t->rows > 0 && one_place && t->off_m != 0) {
+            tp_int_dense_momentum(&k, lr);
+        } else if (t->rows > 0 && one_place) {
             tp_int_dense_update(&k, lr);
         } else if (t->rows > 0) {
             tp_int_filters_update(&k, lr);

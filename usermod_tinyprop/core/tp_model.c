@@ -90,8 +90,8 @@ int tp_model_external(tp_model_t *m, const void *parameters, size_t bytes, tp_fa
         return TP_OK;
     }
     if (bytes < n || ((uintptr_t)parameters & 3u) != 0) {
-        return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, (float)bytes,
-            (float)n, TP_HUGE);
+        return tp_fail_count(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1,
+            bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX, n, UINT32_MAX);
     }
     *tp_outside(m) = parameters;
     return TP_OK;
@@ -230,8 +230,8 @@ int tp_set_optimizer(tp_model_t *m, const tp_opt_t *opt, tp_fault_t *fault) {
             opt->weight_decay, 0.0f, 0.0f);
     }
     if (opt->kind != m->opt.kind) {
-        return tp_fail(fault, TP_ERR_RANGE, "optimizer kind (fixed when the model is made)", -1,
-            opt->kind, m->opt.kind, m->opt.kind);
+        return tp_fail_count(fault, TP_ERR_RANGE, "optimizer kind (fixed when the model is made)",
+            -1, opt->kind, m->opt.kind, m->opt.kind);
     }
     if (tp_keeps_momentum(opt) != tp_keeps_momentum(&m->opt)) {
         return tp_fail(fault, TP_ERR_RANGE,
@@ -256,8 +256,7 @@ int tp_set_policy(tp_model_t *m, const tp_policy_t *policy, tp_fault_t *fault) {
 static inline int tp_load(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) {
     uint32_t n = tp_model_inputs(m);
     if (x->count != n) {
-        return tp_fail(fault, TP_ERR_SHAPE, "values of x", -1, (float)x->count, (float)n,
-            (float)n);
+        return tp_fail_count(fault, TP_ERR_SHAPE, "values of x", -1, x->count, n, n);
     }
     const float *scale = tp_scale(m);
     uint32_t bad = 0;
@@ -265,12 +264,12 @@ static inline int tp_load(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) 
         ? tp_int_input(m, x, &bad)
         : tp_convert(tp_at(m, m->off_input), x, scale, scale + m->n_scale, m->n_scale, &bad);
     if (err) {
-        return tp_fail(fault, err, "x", -1, (float)bad, 0.0f, 0.0f);
+        return tp_fail_count(fault, err, "x", -1, bad, 0, 0);
     }
     uint32_t outside = tp_external_bytes(m, m->n_layers);
     if (outside > 0 && *tp_outside(m) == NULL) {
-        return tp_fail(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0.0f,
-            (float)outside, TP_HUGE);
+        return tp_fail_count(fault, TP_ERR_BLOCK, "bytes of the external parameters", -1, 0,
+            outside, UINT32_MAX);
     }
     return TP_OK;
 }
@@ -308,18 +307,17 @@ static int tp_check_target(const tp_model_t *m, const tp_target_t *y, tp_fault_t
         return TP_OK;
     }
     if (y->values.count != n) {
-        return tp_fail(fault, TP_ERR_SHAPE, "values of y", -1, (float)y->values.count, (float)n,
-            (float)n);
+        return tp_fail_count(fault, TP_ERR_SHAPE, "values of y", -1, y->values.count, n, n);
     }
     uint8_t t = y->values.dtype;
     if (t != TP_F32 && t != TP_I32 && t != TP_I16 && t != TP_I8 && t != TP_U8) {
-        return tp_fail(fault, TP_ERR_DTYPE, "y", -1, (float)t, 0.0f, 0.0f);
+        return tp_fail_count(fault, TP_ERR_DTYPE, "y", -1, t, 0, 0);
     }
     float sum = 0.0f;
     for (uint32_t i = 0; i < n; i++) {
         float v = tp_target_at(y, i);
         if (!tp_isfinite(v)) {
-            return tp_fail(fault, TP_ERR_NONFINITE, "y", -1, (float)i, 0.0f, 0.0f);
+            return tp_fail_count(fault, TP_ERR_NONFINITE, "y", -1, i, 0, 0);
         }
         if (m->loss == TP_SOFTMAX_CROSS_ENTROPY && v < 0.0f) {
             return tp_fail(fault, TP_ERR_RANGE, "target probability", -1, v, 0.0f, 1.0f);

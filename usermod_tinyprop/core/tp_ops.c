@@ -180,23 +180,52 @@ static inline int32_t tp_bin(int32_t i) {
 #endif
 }
 
+// What a share of the samples that is well above want / n reaches: few values are below it that are
+// kept after all. 0 where that would be nearly all of them. *top: the largest one.
+static uint32_t tp_reached(const float *d, uint32_t n, uint32_t want, uint32_t *top) {
+    uint32_t most[TP_SAMPLES / 2u], rank = 2u * TP_SAMPLES * want / n + 4u, found = 0;
+    bool few = rank <= TP_SAMPLES / 2u;
+    rank = few ? rank : 1u;
+    for (uint32_t i = 0; i < n; i += n / TP_SAMPLES) {
+        uint32_t key = tp_key(d[i]), j = found;
+        if (found == rank) {
+            if (key <= most[rank - 1u]) {
+                continue;
+            }
+            j--;
+        } else {
+            found++;
+        }
+        for (; j > 0 && most[j - 1u] < key; j--) {
+            most[j] = most[j - 1u];
+        }
+        most[j] = key;
+    }
+    *top = most[0];
+    return few ? most[rank - 1u] : 0;
+}
+
 // Through the window: the bits that the k-th largest key begins with, one to the left, or 0 where
 // it is not in sight. `want` becomes how many of the `rivals` with these bits are kept.
 static uint32_t tp_window_found(uint16_t *bins, const float *d, uint32_t n, uint32_t *want,
     uint32_t *rivals) {
-    uint32_t top = 0;
-    for (uint32_t i = 0; i < n; i += n / TP_SAMPLES) {
-        uint32_t key = tp_key(d[i]);
-        top = key > top ? key : top;
-    }
+    uint32_t top, low = tp_reached(d, n, *want, &top) >> TP_WINDOW_REST;
     int32_t base = (int32_t)(top >> TP_WINDOW_REST) + TP_WINDOW_ABOVE - (TP_WINDOW - 1);
     if (base <= 0) {
         return 0;
     }
+    // Bin 0 takes what is below as well.
+    low = (int32_t)low > base ? low : (uint32_t)base + 1u;
+    low <<= TP_WINDOW_REST + 1u;
     memset(bins, 0, TP_WINDOW * sizeof(*bins));
     TP_UNROLLED
     for (uint32_t i = 0; i < n; i++) {
-        bins[tp_bin((int32_t)(tp_key(d[i]) >> TP_WINDOW_REST) - base)]++;
+        uint32_t u;
+        memcpy(&u, &d[i], sizeof(u));
+        u <<= 1; // without the sign
+        if (u >= low) {
+            bins[tp_bin((int32_t)(u >> (TP_WINDOW_REST + 1u)) - base)]++;
+        }
     }
     int32_t b = TP_WINDOW - 1;
     uint32_t left = *want;
@@ -254,17 +283,21 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
     } while (rest > 0);
     // What is below goes, what is above stays.
     uint32_t last = found | (uint32_t)(((uint64_t)1 << rest) - 1u), seen = 0;
-    for (float *p = d, *end = d + n; p != end;) {
-        uint32_t key = tp_key(*p++) << 1;
-        if (key < found) {
-            p[-1] = 0.0f;
-        } else if (key <= last) {
-            if (rivals <= TP_RIVALS) {
-                places[seen] = (uint32_t)(p - d) - 1u;
-            } else if (seen >= want) {
+    if (TP_KERNELS_VFP && rivals <= TP_RIVALS) {
+        seen = (uint32_t)tp_k_cut_f32(places, d, n, found, last);
+    } else {
+        for (float *p = d, *end = d + n; p != end;) {
+            uint32_t key = tp_key(*p++) << 1;
+            if (key < found) {
                 p[-1] = 0.0f;
+            } else if (key <= last) {
+                if (rivals <= TP_RIVALS) {
+                    places[seen] = (uint32_t)(p - d) - 1u;
+                } else if (seen >= want) {
+                    p[-1] = 0.0f;
+                }
+                seen++;
             }
-            seen++;
         }
     }
     if (rivals <= TP_RIVALS) {
@@ -277,24 +310,27 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
 
 // As bits that compare like those of floats: sign, then size moved to the top.
 uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
-    uint32_t most = 0, up = 0;
+    typedef uint32_t __attribute__((may_alias)) bits_t;
+    uint32_t most = 0, up = 0, some = 0;
     for (size_t i = 0; i < n; i++) {
         most |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+        some += d[i] != 0;
+    }
+    if (some <= k) {
+        return some;
     }
     while (up < 30u && most >> (30u - up) == 0) {
         up++;
     }
+    bits_t *bits = (bits_t *)d;
     for (size_t i = 0; i < n; i++) {
         uint32_t size = d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
-        uint32_t bits = (d[i] < 0 ? 0x80000000u : 0u) | size << up;
-        memcpy(&d[i], &bits, sizeof(bits));
+        bits[i] = (d[i] < 0 ? 0x80000000u : 0u) | size << up;
     }
     k = tp_topk((float *)(void *)d, n, k);
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &d[i], sizeof(bits));
-        int32_t size = (int32_t)((bits & 0x7fffffffu) >> up);
-        d[i] = bits >> 31 != 0 ? -size : size;
+        int32_t size = (int32_t)((bits[i] & 0x7fffffffu) >> up);
+        bits[i] = (uint32_t)(bits[i] >> 31 != 0 ? -size : size);
     }
     return k;
 }

@@ -12,6 +12,11 @@ int tp_fail(tp_fault_t *fault, int code, const char *what, int32_t layer, float 
     return code;
 }
 
+int tp_fail_count(tp_fault_t *fault, int code, const char *what, int32_t layer, uint32_t got,
+    uint32_t lo, uint32_t hi) {
+    return tp_fail(fault, code, what, layer, (float)got, (float)lo, (float)hi);
+}
+
 bool tp_within(float x, float lo, float hi) {
     return x >= lo && x <= hi;
 }
@@ -20,7 +25,7 @@ bool tp_within(float x, float lo, float hi) {
 #define TP_TINY 1.17549435e-38f
 #define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-#define TP_INT(type, member, kind, lo, hi, what) {what, hi, lo, kind, offsetof(type, member)}
+#define TP_INT(type, member, kind, lo, hi, what) {what, hi, kind, lo, offsetof(type, member)}
 // Where there are no maps, another value than 0 is refused before its name is needed.
 #define TP_MAP_INT(type, member, kind, lo, hi, what) \
     TP_INT(type, member, kind, lo, hi, TP_MAPS ? what : "layers of maps")
@@ -154,8 +159,7 @@ static int tp_check_counts(const tp_count_t *limits, size_t n, int32_t l, tp_fau
     for (size_t i = 0; i < n; i++) {
         const tp_count_t *q = &limits[i];
         if (q->got < q->lo || q->got > q->hi) {
-            return tp_fail(fault, TP_ERR_RANGE, q->what, l, (float)q->got, (float)q->lo,
-                (float)q->hi);
+            return tp_fail_count(fault, TP_ERR_RANGE, q->what, l, q->got, q->lo, q->hi);
         }
     }
     return TP_OK;
@@ -175,14 +179,14 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
     bool weights = tp_has_weights(s->kind), linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
     linear = linear || (!weights && s->kind != TP_LAYER_ADD);
     if (!TP_MAPS && !tp_is_chained(s, l)) {
-        return tp_fail(fault, TP_ERR_FEATURE, "layers of maps", (int32_t)l, s->kind, 0.0f, 0.0f);
+        return tp_fail_count(fault, TP_ERR_FEATURE, "layers of maps", (int32_t)l, s->kind, 0, 0);
     }
     // kind, activation, init, trainable; units of those that have weights, a slope where it counts.
     uint32_t which = weights ? 0x1f : 0x0f;
     which |= s->activation == TP_LEAKY_RELU ? 0x20 : 0;
     int err = tp_check_fields(s, tp_layer_spec_fields, which, (int32_t)l, fault);
     if (err == TP_OK && linear && s->activation != TP_LINEAR) {
-        err = tp_fail(fault, TP_ERR_RANGE, "activation", (int32_t)l, s->activation, 0.0f, 0.0f);
+        err = tp_fail_count(fault, TP_ERR_RANGE, "activation", (int32_t)l, s->activation, 0, 0);
     }
 #if TP_MAPS
     bool window = s->kind > TP_LAYER_DENSE && s->kind <= TP_LAYER_AVERAGE_POOL;
@@ -203,7 +207,7 @@ static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8
         return err;
     }
     if (s->kind == TP_LAYER_ADD && tp_resolve(s->source, l) == tp_resolve(s->other, l)) {
-        return tp_fail(fault, TP_ERR_RANGE, "number of maps to add", (int32_t)l, 1.0f, 2.0f, 2.0f);
+        return tp_fail_count(fault, TP_ERR_RANGE, "number of maps to add", (int32_t)l, 1, 2, 2);
     }
     if (s->kind == TP_LAYER_DROPOUT && !tp_within(s->slope, 0.0f, TP_BELOW_1)) {
         return tp_fail(fault, TP_ERR_RANGE, "rate", (int32_t)l, s->slope, 0.0f, TP_BELOW_1);
@@ -219,27 +223,25 @@ static bool tp_trains(const tp_layer_spec_t *s) {
 // What models of integers can do.
 static int tp_check_integers(const tp_spec_t *s, tp_fault_t *fault) {
     if (!TP_INTEGER) {
-        return tp_fail(fault, TP_ERR_FEATURE, "integers", -1, 0.0f, 0.0f, 0.0f);
+        return tp_fail_count(fault, TP_ERR_FEATURE, "integers", -1, 0, 0, 0);
     }
     if (s->dtype != TP_I8 && s->dtype != TP_I16) {
-        return tp_fail(fault, TP_ERR_DTYPE, "dtype", -1, s->dtype, 0.0f, 0.0f);
+        return tp_fail_count(fault, TP_ERR_DTYPE, "dtype", -1, s->dtype, 0, 0);
     }
     if (s->opt.kind != TP_SGD || s->batch != 1) {
         bool adam = s->opt.kind != TP_SGD;
-        return tp_fail(fault, TP_ERR_RANGE,
+        return tp_fail_count(fault, TP_ERR_RANGE,
             adam ? "optimizer kind of a model of integers" : "batch_size of a model of integers",
-            -1, adam ? s->opt.kind : (float)s->batch, adam ? TP_SGD : 1.0f, adam ? TP_SGD : 1.0f);
+            -1, adam ? s->opt.kind : s->batch, adam ? TP_SGD : 1, adam ? TP_SGD : 1);
     }
-    if (s->opt.momentum > 0.0f || s->opt.weight_decay > 0.0f) {
-        bool momentum = s->opt.momentum > 0.0f;
-        return tp_fail(fault, TP_ERR_RANGE,
-            momentum ? "momentum of a model of integers" : "weight_decay of a model of integers",
-            -1, momentum ? s->opt.momentum : s->opt.weight_decay, 0.0f, 0.0f);
+    if (s->opt.weight_decay > 0.0f) {
+        return tp_fail(fault, TP_ERR_RANGE, "weight_decay of a model of integers", -1,
+            s->opt.weight_decay, 0.0f, 0.0f);
     }
     for (uint32_t l = 0; TP_MAPS && l < s->n_layers; l++) {
         if (s->layers[l].external) {
-            return tp_fail(fault, TP_ERR_RANGE, "external (of a model of integers)", (int32_t)l,
-                1.0f, 0.0f, 0.0f);
+            return tp_fail_count(fault, TP_ERR_RANGE, "external (of a model of integers)",
+                (int32_t)l, 1, 0, 0);
         }
     }
     return TP_OK;
@@ -253,16 +255,17 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
         return err;
     }
     if (s->n_scale > n_in) {
-        return tp_fail(fault, TP_ERR_RANGE, "length of the input scale", -1, (float)s->n_scale,
-            0.0f, (float)(uint32_t)n_in);
+        return tp_fail_count(fault, TP_ERR_RANGE, "length of the input scale", -1, s->n_scale, 0,
+            (uint32_t)n_in);
     }
     if (n_in > TP_MAX_MAP) {
         return tp_fail(fault, TP_ERR_RANGE, "input size", -1,
             (float)s->h * (float)s->w * (float)s->c, 1.0f, (float)TP_MAX_MAP);
     }
     if (s->n_scale != 0 && n_in % s->n_scale != 0) {
-        return tp_fail(fault, TP_ERR_SHAPE, "length of the input scale (must divide the input)",
-            -1, (float)s->n_scale, (float)(uint32_t)n_in, (float)(uint32_t)n_in);
+        return tp_fail_count(fault, TP_ERR_SHAPE,
+            "length of the input scale (must divide the input)", -1, s->n_scale, (uint32_t)n_in,
+            (uint32_t)n_in);
     }
     for (uint32_t i = 0; i < s->n_scale; i++) {
         if (!tp_isfinite(s->scale[i]) || !tp_isfinite(s->offset[i])) {
@@ -285,13 +288,13 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
                 (later->kind == TP_LAYER_ADD && tp_resolve(later->other, q) == l + 1u);
         }
         if (!used) {
-            return tp_fail(fault, TP_ERR_RANGE, "uses of the output", (int32_t)l, 0.0f, 1.0f,
-                (float)TP_MAX_LAYERS);
+            return tp_fail_count(fault, TP_ERR_RANGE, "uses of the output", (int32_t)l, 0, 1,
+                TP_MAX_LAYERS);
         }
     }
     if (!any) {
-        return tp_fail(fault, TP_ERR_RANGE, "number of trainable layers", -1, 0.0f, 1.0f,
-            (float)s->n_layers);
+        return tp_fail_count(fault, TP_ERR_RANGE, "number of trainable layers", -1, 0, 1,
+            s->n_layers);
     }
     err = tp_shapes(s, shapes, fault);
     if (err) {
@@ -301,8 +304,8 @@ static int tp_check_spec(const tp_spec_t *s, tp_shape_t *shapes, tp_fault_t *fau
         const tp_layer_spec_t *q = &s->layers[l];
         uint32_t filters = tp_has_weights(q->kind) ? shapes[l + 1u].c : 0;
         if (q->rows > filters) {
-            return tp_fail(fault, TP_ERR_RANGE, "filters to train", (int32_t)l, q->rows, 0.0f,
-                (float)filters);
+            return tp_fail_count(fault, TP_ERR_RANGE, "filters to train", (int32_t)l, q->rows, 0,
+                filters);
         }
     }
     err = tp_check_optimizer(&s->opt, fault);
@@ -355,13 +358,15 @@ static void tp_describe(const tp_spec_t *s, uint32_t l, const tp_shape_t *shapes
 
 // Words of scratch that row l needs, if weights and maps are integers.
 static uint32_t tp_int_scratch(const tp_layer_t *t, const tp_geometry_t *g, const uint8_t *flags,
-    uint32_t bytes) {
+    uint32_t bytes, bool momentum) {
     bool slides = tp_n_places(t) > 1 || tp_groups(g) > 1;
     bool below = t->source > 0 && (flags[t->source - 1u] & TP_ROW_WANTS_D) != 0;
     uint32_t n = g->fan_in, patch = tp_is_contiguous(g) ? 0 : (n * bytes + 3u) / 4u;
     uint32_t sums = g->filters; // of one place
     uint32_t dx = below ? n : 0;
-    uint32_t step = slides && t->rows > 0 ? n + (n + 1u) / 2u : 0; // sums of 32 bits, then 16
+    // Sums of 32 bits, then 16; momentum takes x of 16 bits.
+    uint32_t halves = (slides || (momentum && bytes == 1u)) && t->rows > 0 ? (n + 1u) / 2u : 0;
+    uint32_t step = slides && t->rows > 0 ? n + halves : halves;
     sums = dx > sums ? dx : sums;
     patch += step > sums ? step : sums;
     uint32_t channels = TP_MAPS && t->select == TP_SELECT_CHANNELS ? t->c : 0;
@@ -428,12 +433,15 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 tp_take(&outside, external ? all : 0, &plan->external);
                 all = !external ? all : trains ? moved : 0;
                 t->off_w = tp_take(&c, all, &plan->parameters);
-                uint32_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes)
+                uint32_t n = ints ? tp_int_scratch(t, &g, flags, value_bytes, momentum)
                                   : tp_row_scratch(s, t, &g, flags);
                 scratch = n > scratch ? n : scratch;
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
-                t->off_m = tp_take(&c, trains && momentum ? moved : 0, &plan->optimizer);
+                // Velocities of integer weights have 16 bits, those of biases 32.
+                uint32_t slots = ints ? ((moved - t->c) * 2u + 3u) / 4u + t->c : moved;
+                slots = moved < TP_TOO_MANY ? slots : TP_TOO_MANY;
+                t->off_m = tp_take(&c, trains && momentum ? slots : 0, &plan->optimizer);
                 t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);
             } else {
                 bool sums = trains && s->batch > 1;
@@ -458,8 +466,8 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
     tp_take(&c, (index + 1u) / 2u, &plan->scratch);
     tp_take(&c, scratch, &plan->scratch);
     if (c.overflow || outside.overflow) {
-        return tp_fail(fault, TP_ERR_SIZE, "bytes of the model", -1, 2147483648.0f, 0.0f,
-            2147483647.0f);
+        return tp_fail_count(fault, TP_ERR_SIZE, "bytes of the model", -1, 0x80000000u, 0,
+            0x7fffffffu);
     }
     plan->total = c.at * 4u;
     if (m != NULL) {

@@ -39,7 +39,7 @@ typedef struct {
     uint32_t total;
 } tp_k_index_t;
 
-// The first i >= from with x[i] != 0; n where there is none.
+// The first i >= from with x[i] != 0, or up to three before it; n where there is none.
 size_t tp_k_next_f32(const float *x, size_t from, size_t n);
 
 // How many elements of x (n) are not zero.
@@ -95,6 +95,19 @@ typedef struct {
 void tp_k_gather_f32(float *patch, const float *x, const tp_k_window_t *q);
 // x[place] = x[place] + patch[place], as far as it lies on the map.
 void tp_k_scatter_add_f32(float *x, const float *patch, const tp_k_window_t *q);
+#if TP_KERNELS_VFP
+// Where the d (n) that are not zero are, rising; how many. kept has room for n.
+size_t tp_k_kept_f32(const float **kept, const float *d, size_t n);
+// d[i] = 0 where its bits without the sign, one to the left, are below `from`; of those up to `to` the
+// places, rising, and how many.
+size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_t to);
+#else
+static inline size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from,
+    uint32_t to) {
+    (void)places, (void)d, (void)n, (void)from, (void)to;
+    return 0;
+}
+#endif
 // For the rows o (of w, (kh, kw, n) each) whose d[o] is not zero, if they are few, on the map itself
 // where it can be. They return how many rows they were, 0 where nothing was done: too many, or a
 // window or an instruction set they are not made for.

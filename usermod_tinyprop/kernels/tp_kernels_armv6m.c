@@ -10,10 +10,14 @@
 
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 512u
+// Words of a list, there too.
+#define TP_LISTED 64u
 
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
 #define TP_NAKED __attribute__((naked, noipa))
+// Each with its own block on the stack, one at a time.
+#define TP_APART __attribute__((noinline))
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 // clang-format off
 
@@ -27,9 +31,97 @@
     "mov r8, r4\n" "mov r9, r5\n" "mov r10, r6\n" "mov r11, r7\n" \
     "pop {r4-r7, pc}\n"
 #define ZERO "movs r7, #0\n" "mov r8, r7\n" "mov r9, r7\n" "mov r10, r7\n" "mov r11, r7\n"
+// Images: most words of four pixels are 0.
+#define PIXEL(store, at) \
+    "uxtb r7, r6\n" \
+    "muls r7, r3\n" \
+    "adds r7, r7, r5\n" \
+    "lsrs r7, r4\n" \
+    store " r7, [r0, #" at "]\n" \
+    "cmp r7, r8\n" \
+    "bls 1f\n" \
+    "mov r8, r7\n" \
+    "1:\n" \
+    "lsrs r6, r6, #8\n"
+#define TP_PIXELS(name, nothing, store, second, third, fourth, bytes) \
+    TP_NAKED static uint32_t name(void *out, const void *x, const void *end, \
+        const tp_ki_scale_t *by) { \
+        __asm volatile( \
+            SAVE \
+            "ldm r3!, {r4-r6}\n" \
+            "mov r3, r4\n" "mov r4, r6\n" \
+            "movs r7, #0\n" \
+            "mov r8, r7\n" \
+            "2:\n" \
+            "cmp r1, r2\n" \
+            "beq 4f\n" \
+            "3:\n" \
+            "ldm r1!, {r6}\n" \
+            "cmp r6, #0\n" \
+            "bne 5f\n" \
+            nothing \
+            "cmp r1, r2\n" \
+            "bne 3b\n" \
+            "4:\n" \
+            "mov r0, r8\n" \
+            RESTORE \
+            "5:\n" \
+            PIXEL(store, "0") \
+            PIXEL(store, second) \
+            PIXEL(store, third) \
+            PIXEL(store, fourth) \
+            "adds r0, #" bytes "\n" \
+            "b 2b\n"); \
+    }
+TP_PIXELS(tp_pixels_i8, "stm r0!, {r6}\n", "strb", "1", "2", "3", "4")
+TP_PIXELS(tp_pixels_i16, "movs r7, #0\n" "stm r0!, {r6, r7}\n", "strh", "2", "4", "6", "8")
+
+// Columns of what is not 0, four at a time; returns where they end. x and end: multiples of 4.
+#define FOUND(test) \
+    test \
+    "beq 4f\n" \
+    "strh r3, [r0]\n" \
+    "adds r0, #2\n" \
+    "4:\n" \
+    "adds r3, #1\n"
+#define TP_INDEX(name, load, found) \
+    TP_NAKED static uint16_t *name(uint16_t *columns, const void *x, const void *end) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r6, lr}\n" \
+            "movs r3, #0\n" \
+            "1:\n" \
+            "cmp r1, r2\n" \
+            "bhs 3f\n" \
+            "2:\n" \
+            load \
+            "bne 5f\n" \
+            "adds r3, #4\n" \
+            "cmp r1, r2\n" \
+            "blo 2b\n" \
+            "3:\n" \
+            "pop {r4-r6, pc}\n" \
+            "5:\n" \
+            found \
+            "b 1b\n"); \
+    }
+TP_INDEX(tp_index_i8, "ldm r1!, {r4}\n" "cmp r4, #0\n",
+    FOUND("lsls r6, r4, #24\n") FOUND("lsls r6, r4, #16\n" "lsrs r6, r6, #24\n")
+    FOUND("lsls r6, r4, #8\n" "lsrs r6, r6, #24\n") FOUND("lsrs r6, r4, #24\n"))
+TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
+    FOUND("lsls r6, r4, #16\n") FOUND("lsrs r6, r4, #16\n")
+    FOUND("lsls r6, r5, #16\n") FOUND("lsrs r6, r5, #16\n"))
+
 // Four sums where r0 pointed to.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
+
+// They are added to four of 64 bits there.
+#define MORE(sum) \
+    "ldr r2, [r0]\n" "ldr r3, [r0, #4]\n" \
+    "mov r4, " sum "\n" "asrs r5, r4, #31\n" "adds r2, r2, r4\n" "adcs r3, r5\n" \
+    "stm r0!, {r2, r3}\n"
+#define MORE_SUMS "ldr r0, [sp]\n" MORE("r8") MORE("r9") MORE("r10") MORE("r11")
 
 // sums[r] = the first `bytes` of row r of w (rows stride bytes long) times x; bytes > 0.
 #define TERM(load, row, sum) load " r0, [" row ", r3]\n" "muls r0, r7\n" "add " sum ", r0\n"
@@ -37,8 +129,8 @@
     load " r7, [r2, r3]\n" \
     TERM(load, "r1", "r8") TERM(load, "r4", "r9") TERM(load, "r5", "r10") TERM(load, "r6", "r11") \
     "adds r3, #" size "\n"
-#define TP_FOUR_DOTS(name, type, load, size, odd) \
-    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+#define TP_FOUR_DOTS(name, type, sum_type, load, size, odd, sums_out) \
+    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, size_t bytes) { \
         __asm volatile( \
             SAVE \
@@ -58,16 +150,26 @@
             COLUMN(load, size) \
             "cmp r3, r12\n" \
             "bne 1b\n" \
-            SUMS \
+            sums_out \
             RESTORE); \
     }
-TP_FOUR_DOTS(tp_four_dots_i8, int8_t, "ldrsb", "1", "1")
-TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
+TP_FOUR_DOTS(tp_four_dots_i8, int8_t, int32_t, "ldrsb", "1", "1", SUMS)
+TP_FOUR_DOTS(tp_four_dots_i16, int16_t, int64_t, "ldrsh", "2", "2", MORE_SUMS)
 
-// The same over the columns up to `end`, at least one.
+// The same over the columns up to `end`, at least one; four in a turn, the first turn from its middle.
+// `half`: half of the bytes of the code of a column.
 #define AT(load, row, sum) load " r7, [" row ", r5]\n" "muls r7, r6\n" "add " sum ", r7\n"
-#define TP_FOUR_INDEX(name, type, load, scale) \
-    TP_NAKED static void name(int32_t sums[4], const type *w, const type *x, \
+#define NEXT(at, load, scale) \
+    "ldrh r5, [r3, #" at "]\n" \
+    scale \
+    load " r6, [r2, r5]\n" \
+    AT(load, "r1", "r8") \
+    AT(load, "r4", "r9") \
+    "add r5, r12\n" \
+    AT(load, "r1", "r10") \
+    AT(load, "r4", "r11")
+#define TP_FOUR_INDEX(name, type, sum_type, load, scale, half, sums_out) \
+    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, const uint16_t *columns, const uint16_t *end) { \
         __asm volatile( \
             SAVE \
@@ -78,23 +180,27 @@ TP_FOUR_DOTS(tp_four_dots_i16, int16_t, "ldrsh", "2", "2")
             "mov r12, r3\n" \
             "ldr r3, [sp, #40]\n" \
             ZERO \
+            "subs r5, r3, r5\n" \
+            "movs r6, #6\n" \
+            "ands r5, r6\n" /* columns that are missing in the first turn, twice */ \
+            "subs r3, r3, r5\n" \
+            "movs r6, #" half "\n" \
+            "muls r5, r6\n" \
+            "add pc, r5\n" \
+            "nop\n" \
             "1:\n" \
-            "ldrh r5, [r3]\n" \
-            "adds r3, #2\n" \
-            scale \
-            load " r6, [r2, r5]\n" \
-            AT(load, "r1", "r8") \
-            AT(load, "r4", "r9") \
-            "add r5, r12\n" \
-            AT(load, "r1", "r10") \
-            AT(load, "r4", "r11") \
+            NEXT("0", load, scale) \
+            NEXT("2", load, scale) \
+            NEXT("4", load, scale) \
+            NEXT("6", load, scale) \
+            "adds r3, #8\n" \
             "cmp r3, lr\n" \
             "bne 1b\n" \
-            SUMS \
+            sums_out \
             RESTORE); \
     }
-TP_FOUR_INDEX(tp_four_index_i8, int8_t, "ldrsb", "")
-TP_FOUR_INDEX(tp_four_index_i16, int16_t, "ldrsh", "lsls r5, r5, #1\n")
+TP_FOUR_INDEX(tp_four_index_i8, int8_t, int32_t, "ldrsb", "", "15", SUMS)
+TP_FOUR_INDEX(tp_four_index_i16, int16_t, int64_t, "ldrsh", "lsls r5, r5, #1\n", "16", MORE_SUMS)
 
 // Where an update stands. The loops below end before a word with a weight that may have to be
 // clipped (w < end then), with x and noise behind it.
@@ -122,15 +228,11 @@ typedef struct {
 // (with a carry into its neighbour) or an end. Else the sum is made of weights that count from 0,
 // where zero is nothing special; and as no step is longer than a quarter of the range, a weight
 // whose sign changed passed an end if its upper two bits differ.
-#define END_UPDATE \
+#define LOOK \
     "eors r6, r4\n" \
     "tst r6, r5\n" \
-    "bne 3f\n" \
-    "2:\n" \
-    "stm r0!, {r4}\n" \
-    "cmp r0, lr\n" \
-    "bne 1b\n" \
-    "b 4f\n" \
+    "bne 3f\n"
+#define LOOK_AGAIN \
     "3:\n" \
     "eors r6, r4\n" \
     "subs r4, r4, r6\n" \
@@ -142,7 +244,15 @@ typedef struct {
     "lsls r6, r4, #1\n" \
     "eors r6, r4\n" \
     "tst r5, r6\n" \
-    "beq 2b\n" \
+    "beq 2b\n"
+#define END_UPDATE \
+    LOOK \
+    "2:\n" \
+    "stm r0!, {r4}\n" \
+    "cmp r0, lr\n" \
+    "bne 1b\n" \
+    "b 4f\n" \
+    LOOK_AGAIN \
     "4:\n" \
     "ldr r4, [sp]\n" \
     "stm r4!, {r0-r2}\n" \
@@ -207,60 +317,83 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
 TP_UPDATE_I16(tp_update_i16, "", STEP_NOISE)
 TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
 
-// One row, single columns.
+// Four int8 or two int16 with an input that is not zero, and where they are in a row.
 typedef struct {
-    void *w;
-    const void *x;
-    const uint16_t *columns;
-    uint32_t step, mask;
-    int32_t g;
-    uint32_t shift, noise;
-    const uint16_t *end;
-} tp_single_t;
+    uint32_t at;      // in bytes
+    uint32_t x, x_odd; // lanes of 16 bits as above; two int16
+    uint32_t noise;   // of a row whose own noise is 0
+} tp_word_t;
 
-#define TP_SINGLE(name, load, store, scale, extend, largest) \
-    TP_NAKED static void name(const tp_single_t *q) { \
+// One row over a list of such words. Returns the first one with a weight that may have to be clipped,
+// or the end.
+typedef struct {
+    const tp_word_t *from, *to;
+    int32_t g;
+    uint32_t shift;
+    void *w;
+    uint32_t noise, fields, lanes, signs, bias; // fields of int16: w
+} tp_list_t;
+
+#define TP_LIST(name, sums) \
+    TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
         __asm volatile( \
             SAVE \
             "mov r7, r0\n" \
             "adds r7, #20\n" \
-            "ldm r7!, {r1-r4}\n" \
-            "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" \
-            "ldm r0!, {r1, r2, r4, r6, r7}\n" \
-            "mov r0, r1\n" "mov r1, r2\n" "mov r2, r4\n" \
+            "ldm r7!, {r1-r5}\n" \
+            "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
+            "ldm r0!, {r1-r3, r6, r7}\n" \
+            "mov lr, r2\n" \
+            "str r7, [sp]\n" \
+            "mov r7, r6\n" \
             "1:\n" \
-            "ldrh r3, [r2]\n" \
-            "adds r2, #2\n" \
-            "lsrs r4, r3, #1\n" \
-            "muls r4, r6\n" \
-            "add r4, r10\n" \
-            "ands r4, r7\n" \
-            scale \
-            load " r5, [r1, r3]\n" \
-            "mov r12, r4\n" \
-            "mov r4, r8\n" \
-            "muls r5, r4\n" \
-            "add r5, r12\n" \
-            "mov r4, r9\n" \
-            "asrs r5, r4\n" \
-            load " r4, [r0, r3]\n" \
-            "adds r5, r5, r4\n" \
-            extend " r4, r5\n" \
-            "cmp r4, r5\n" \
-            "bne 3f\n" \
+            "ldm r1!, {r2, r4-r6}\n" \
+            "add r6, r8\n" \
+            sums \
+            "ldr r6, [r2]\n" \
+            "adds r4, r4, r6\n" \
+            "mov r5, r11\n" \
+            LOOK \
             "2:\n" \
-            store " r5, [r0, r3]\n" \
-            "cmp r2, r11\n" \
+            "str r4, [r2]\n" \
+            "5:\n" \
+            "cmp r1, lr\n" \
             "bne 1b\n" \
-            RESTORE \
-            "3:\n" \
-            "asrs r5, r5, #31\n" \
-            largest \
-            "eors r5, r4\n" \
-            "b 2b\n"); \
+            "b 4f\n" \
+            LOOK_AGAIN \
+            "subs r1, r1, #16\n" \
+            "4:\n" \
+            "mov r0, r1\n" \
+            RESTORE); \
     }
-TP_SINGLE(tp_single_i8, "ldrsb", "strb", "", "sxtb", "movs r4, #127\n")
-TP_SINGLE(tp_single_i16, "ldrsh", "strh", "lsls r3, r3, #1\n", "sxth", "lsrs r4, r7, #1\n")
+TP_LIST(tp_list_i8,
+    "muls r4, r3\n"
+    "muls r5, r3\n"
+    "mov r0, r10\n"
+    "ands r6, r0\n"
+    "adds r4, r4, r6\n"
+    "adds r5, r5, r6\n"
+    "lsrs r4, r7\n"
+    "lsrs r5, r7\n"
+    "mov r0, r9\n"
+    "ands r4, r0\n"
+    "ands r5, r0\n"
+    "lsls r5, r5, #8\n"
+    "ldr r0, [sp]\n"
+    "adds r2, r2, r0\n"
+    "add r4, r12\n"
+    "adds r4, r4, r5\n"
+    "beq 5f\n") // no weight changes
+TP_LIST(tp_list_i16,
+    "lsrs r6, r6, #16\n"
+    "muls r4, r3\n"
+    "muls r5, r3\n"
+    "adds r4, r4, r6\n"
+    "adds r5, r5, r6\n"
+    "asrs r4, r4, #16\n"
+    "ands r5, r7\n"
+    "add r2, r9\n"
+    "adds r4, r4, r5\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -299,6 +432,25 @@ TP_TWO_DX(tp_two_dx_i16, "ldrsh", "2", "asrs r7, r7, #8\n")
 
 // clang-format on
 
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    const uint8_t *end = (const uint8_t *)x + 4u * fours;
+    return wide ? tp_pixels_i16(out, x, end, by) : tp_pixels_i8(out, x, end, by);
+}
+
+#define TP_KI_INDEX(name, type) \
+    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        size_t done = ((uintptr_t)x & 3u) == 0 ? n & ~(size_t)3u : 0; \
+        uint16_t *to = tp_index_##name(columns, x, x + done); \
+        for (; done < n; done++) { \
+            *to = (uint16_t)done; \
+            to += x[done] != 0; \
+        } \
+        return (uint32_t)(to - columns); \
+    }
+
+TP_KI_INDEX(i8, int8_t)
+TP_KI_INDEX(i16, int16_t)
+
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
@@ -328,188 +480,232 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
 void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
     uint32_t shift, const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
+    const uint16_t *columns = index != NULL ? index->columns : NULL;
     for (size_t o = 0; o < rows;) {
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
         const int16_t *row = w + at * cols;
         size_t taken = rows < 4u ? 1u : 4u;
-        int64_t sums[4] = {0};
+        int64_t sums[4];
+        sums[0] = sums[1] = sums[2] = sums[3] = 0;
         for (size_t from = 0; from < n; from += 64u) {
             size_t some = n - from < 64u ? n - from : 64u;
-            int32_t part[4] = {0};
-            const uint16_t *columns = index != NULL ? index->columns + from : NULL;
             if (taken == 1u) {
-                for (size_t j = 0; j < some; j++) {
-                    size_t i = index != NULL ? columns[j] : from + j;
-                    part[0] += row[i] * x[i];
+                int32_t part = 0;
+                for (size_t j = from; j < from + some; j++) {
+                    size_t i = columns != NULL ? columns[j] : j;
+                    part += row[i] * x[i];
                 }
-            } else if (index != NULL) {
-                tp_four_index_i16(part, row, x, 2u * cols, columns, columns + some);
+                sums[0] += part;
+            } else if (columns != NULL) {
+                tp_four_index_i16(sums, row, x, 2u * cols, columns + from, columns + from + some);
             } else {
-                tp_four_dots_i16(part, row + from, x + from, 2u * cols, 2u * some);
-            }
-            for (size_t r = 0; r < taken; r++) {
-                sums[r] += part[r];
+                tp_four_dots_i16(sums, row + from, x + from, 2u * cols, 2u * some);
             }
         }
         for (size_t r = 0; r < taken; r++) {
-            z[at + r] = (int32_t)(sums[r] >> shift);
+            uint32_t high = (uint32_t)(sums[r] >> 32), low = (uint32_t)sums[r] >> shift;
+            z[at + r] = (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
         }
         o += taken;
     }
 }
 
-static void tp_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t to) {
-    int8_t *w = row->w;
-    for (size_t i = from; i < to; i++) {
+// Bytes from the begin of a row to the next word of 4.
+static uint32_t tp_skew(const tp_ki_row_t *row) {
+    return (0u - (uint32_t)(uintptr_t)row->w) & 3u;
+}
+
+// n columns of a row from `from` on, one by one.
+static TP_APART void tp_some(bool wide, const tp_ki_row_t *row, const void *x, size_t from,
+    size_t n) {
+    for (size_t i = from; i < from + n; i++) {
+        int8_t *w = (int8_t *)row->w + i;
+        int16_t *w_wide = (int16_t *)row->w + i;
         int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
-        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
-        w[i] = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
-    }
-}
-
-static void tp_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t to) {
-    int16_t *w = row->w;
-    for (size_t i = from; i < to; i++) {
-        int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i);
-        int32_t v = w[i] + ((row->g * x[i] + noise) >> row->shift);
-        w[i] = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
-    }
-}
-
-// The index, unless so many inputs are not zero that leaving out the others takes longer.
-static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, size_t eighths) {
-    return index != NULL && index->total * 8u < cols * eighths ? index : NULL;
-}
-
-// All rows, the columns of index.
-static void tp_singles(const tp_ki_row_t *rows, size_t n_rows, const void *x,
-    const tp_ki_index_t *index, void (*single)(const tp_single_t *)) {
-    for (; n_rows > 0 && index->total > 0; n_rows--, rows++) {
-        tp_single_t q = {rows->w, x, index->columns, tp_ki_noise_step(rows->shift),
-            (1u << rows->shift) - 1u, rows->g, rows->shift, rows->noise,
-            index->columns + index->total};
-        single(&q);
-    }
-}
-
-// Columns from .. from + n of a row, n a multiple of 4 and w + from of 4 bytes.
-static void tp_words_i8(const tp_ki_row_t *row, const int8_t *x, const uint32_t *pairs,
-    size_t from, size_t n) {
-    uint32_t shift = row->shift, mask = (1u << shift) - 1u;
-    uint32_t odd = from & 1u, step = tp_ki_noise_step(shift) << (1u - odd) & mask;
-    uint32_t bias = 1u << (15u - shift);
-    int8_t *w = row->w;
-    tp_update_t q = {.w = w + from,
-        .x = pairs,
-        .noise = (tp_ki_noise(row->noise, shift, from) |
-                     tp_ki_noise(row->noise, shift, from + 2u) << 16) +
-            0x80008000u,
-        .g = row->g,
-        .shift = shift,
-        .step = step * 0x10001u,
-        .fields = (2u * bias - 1u) * 0x10001u,
-        .lanes = (mask + 0x8000u) * 0x10001u,
-        .signs = 0x80808080u,
-        .bias = 0u - bias * 0x01010101u,
-        .end = w + from + n};
-    while (q.w != q.end) {
-        (odd ? tp_update_odd_i8 : tp_update_i8)(&q);
-        if (q.w != q.end) {
-            size_t at = (size_t)((int8_t *)q.w - w);
-            tp_some_i8(row, x, at, at + 4u);
-            q.w = w + at + 4u;
+        int32_t at = wide ? ((const int16_t *)x)[i] : ((const int8_t *)x)[i];
+        int32_t v = (wide ? *w_wide : *w) + ((row->g * at + noise) >> row->shift);
+        if (wide) {
+            *w_wide = (int16_t)(v == (int16_t)v ? v : (v >> 31) ^ 32767);
+        } else {
+            *w = (int8_t)(v == (int8_t)v ? v : (v >> 31) ^ 127);
         }
     }
 }
 
-static void tp_words_i16(const tp_ki_row_t *row, const int16_t *x, const uint32_t *pairs,
+// x of four int8 from v on as lanes of 16 bits.
+static inline void tp_lanes(uint32_t *pairs, const int8_t *v) {
+    pairs[0] = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
+    pairs[1] = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
+}
+
+// Columns from .. from + n of a row, n a multiple of 4 (2) and w + from of 4 bytes.
+static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uint32_t *pairs,
     size_t from, size_t n) {
-    int16_t *w = row->w;
-    tp_update_t q = {.w = w + from,
-        .x = pairs,
-        .noise = tp_ki_noise(row->noise, 16, from) << 16,
-        .g = row->g,
-        .shift = 0xffff0000u, // of the upper weight
-        .step = tp_ki_noise_step(16) << 16,
-        .signs = 0x80008000u,
-        .end = w + from + n};
+    uint32_t shift = row->shift, mask = (1u << shift) - 1u, odd = from & 1u;
+    uint32_t step = tp_ki_noise_step(shift), bias = 1u << (15u - (shift & 15u));
+    uint32_t noise = tp_ki_noise(row->noise, shift, from);
+    uint8_t *w = row->w;
+    size_t bytes = wide ? 2u : 1u;
+    tp_update_t q = {w + from * bytes, pairs, noise << 16, row->g, 0xffff0000u, step << 16, 0, 0,
+        0x80008000u, 0, w + (from + n) * bytes};
+    void (*update)(tp_update_t *) = odd ? tp_update_odd_i16 : tp_update_i16;
+    if (!wide) {
+        noise |= tp_ki_noise(row->noise, shift, from + 2u) << 16;
+        q.noise = noise + 0x80008000u;
+        q.shift = shift;
+        q.step = (step << (1u - odd) & mask) * 0x10001u;
+        q.fields = (2u * bias - 1u) * 0x10001u;
+        q.lanes = (mask + 0x8000u) * 0x10001u;
+        q.signs = 0x80808080u;
+        q.bias = 0u - bias * 0x01010101u;
+        update = odd ? tp_update_odd_i8 : tp_update_i8;
+    }
     while (q.w != q.end) {
-        (from & 1u ? tp_update_odd_i16 : tp_update_i16)(&q);
+        update(&q);
         if (q.w != q.end) {
-            size_t at = (size_t)((int16_t *)q.w - w);
-            tp_some_i16(row, x, at, at + 2u);
-            q.w = w + at + 2u;
+            tp_some(wide, row, x, (size_t)((uint8_t *)q.w - w) / bytes, 4u / bytes);
+            q.w = (uint8_t *)q.w + 4u;
         }
     }
 }
 
-// Rows by where they begin in a word of 4 bytes, since x has to be unpacked for each kind.
-void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
-    const tp_ki_index_t *index) {
+// All columns. Rows by where they begin in a word of 4 bytes, since x has to be unpacked for each
+// kind; of these those `skew`, `skew` + `step` ... bytes before one.
+static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
+    const void *x, size_t cols, uint32_t skew, uint32_t step) {
     uint32_t pairs[TP_BLOCK / 2u];
-    index = tp_worth(index, cols, 3);
-    if (index != NULL) {
-        tp_singles(rows, n_rows, x, index, tp_single_i8);
-        return;
-    }
-    for (size_t skew = 0; skew < 4u; skew++) {
-        size_t first = skew < cols ? skew : cols, unpacked = SIZE_MAX;
+    for (; skew < 4u; skew += step) {
+        size_t first = wide ? skew / 2u : skew, unpacked = SIZE_MAX;
+        first = first < cols ? first : cols;
         for (size_t from = first; from <= cols; from += TP_BLOCK) {
-            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, words = n & ~(size_t)3u;
+            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK;
+            size_t words = n & ~(size_t)(wide ? 1u : 3u);
             for (size_t o = 0; o < n_rows; o++) {
-                if (((0u - (uintptr_t)rows[o].w) & 3u) != skew) {
+                if (tp_skew(&rows[o]) != skew) {
                     continue;
                 }
-                if (unpacked != from) {
-                    const int8_t *v = x + from;
-                    for (size_t i = 0; i < words / 2u; i += 2u, v += 4) {
-                        pairs[i] = (uint32_t)v[2] * 65536u + (uint32_t)v[0];
-                        pairs[i + 1u] = (uint32_t)v[3] * 65536u + (uint32_t)v[1];
+                if (unpacked != from && wide) {
+                    memcpy(pairs, (const int16_t *)x + from, 2u * words);
+                } else if (unpacked != from) {
+                    for (size_t i = 0; i < words; i += 4u) {
+                        tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
                     }
-                    unpacked = from;
                 }
+                unpacked = from;
                 if (from == first) {
-                    tp_some_i8(&rows[o], x, 0, first);
+                    tp_some(wide, &rows[o], x, 0, first);
                 }
                 if (words > 0) {
-                    tp_words_i8(&rows[o], x, pairs, from, words);
+                    tp_words(wide, &rows[o], x, pairs, from, words);
                 }
-                tp_some_i8(&rows[o], x, from + words, from + n);
+                tp_some(wide, &rows[o], x, from + words, n - words);
             }
         }
     }
+}
+
+static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const tp_word_t *from,
+    const tp_word_t *to) {
+    uint32_t mask = (1u << row->shift) - 1u, bias = 1u << (15u - (row->shift & 15u));
+    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16,
+        (uint32_t)(uintptr_t)row->w, 0, 0x80008000u, 0};
+    if (!wide) {
+        q.shift = row->shift;
+        q.noise = row->noise * 0x10001u + 0x80008000u;
+        q.fields = (2u * bias - 1u) * 0x10001u;
+        q.lanes = (mask + 0x8000u) * 0x10001u;
+        q.signs = 0x80808080u;
+        q.bias = 0u - bias * 0x01010101u;
+    }
+    while (q.from != to) {
+        q.from = wide ? tp_list_i16(&q) : tp_list_i8(&q);
+        if (q.from != to) {
+            tp_some(wide, row, x, wide ? q.from->at / 2u : q.from->at, wide ? 2u : 4u);
+            q.from++;
+        }
+    }
+}
+
+// The words with columns of index, of the rows that begin `skew` bytes before a word.
+static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
+    const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
+    tp_word_t list[TP_LISTED];
+    size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
+    uint32_t shifts = 0;
+    for (size_t o = 0; o < n_rows; o++) {
+        if (tp_skew(&rows[o]) == skew) {
+            shifts |= 1u << rows[o].shift;
+            size_t over = (cols - first) & (each - 1u);
+            if (first + over > 0) {
+                tp_some(wide, &rows[o], x, 0, first);
+                tp_some(wide, &rows[o], x, cols - over, over);
+            }
+        }
+    }
+    const uint16_t *c = index->columns, *end = c + index->total;
+    while (shifts != 0 && c < end) {
+        tp_word_t *to = list;
+        for (; c < end && to < list + TP_LISTED; c++) {
+            size_t at = *c;
+            if (at < next) { // in the word of before, or in front of all
+                continue;
+            }
+            at -= (at - first) & (each - 1u);
+            next = at + each;
+            if (next > cols) {
+                break;
+            }
+            to->at = (uint32_t)at;
+            if (wide) {
+                to->x = (uint32_t)((const int16_t *)x)[at];
+                to->x_odd = (uint32_t)((const int16_t *)x)[at + 1u];
+                to->at *= 2u;
+            } else {
+                tp_lanes(&to->x, (const int8_t *)x + at);
+            }
+            to++;
+        }
+        c = next > cols ? end : c;
+        for (uint32_t s = 8; s <= 16u; s++) {
+            uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
+            if ((shifts >> s & 1u) == 0) {
+                continue;
+            }
+            for (tp_word_t *q = list; q < to; q++) {
+                uint32_t noise = (wide ? q->at / 4u : q->at / 2u) * step;
+                q->noise = wide ? noise << 16 : (noise & mask) | ((noise + step) & mask) << 16;
+            }
+            for (size_t o = 0; o < n_rows; o++) {
+                if (tp_skew(&rows[o]) == skew && rows[o].shift == s) {
+                    tp_list_row(wide, &rows[o], x, list, to);
+                }
+            }
+        }
+    }
+}
+
+// Where a list is worth it, the rows whose words begin at an even column go by it.
+static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
+    size_t cols, const tp_ki_index_t *index) {
+    if (index == NULL || index->total * 8u >= cols * (wide ? 4u : 3u) || cols < 4u) {
+        tp_all_update(wide, rows, n_rows, x, cols, 0, wide ? 2u : 1u);
+        return;
+    }
+    tp_list_update(wide, rows, n_rows, x, cols, index, 0);
+    if (!wide) {
+        tp_list_update(wide, rows, n_rows, x, cols, index, 2u);
+    }
+    tp_all_update(wide, rows, n_rows, x, cols, wide ? 2u : 1u, 2u);
+}
+
+void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
+    const tp_ki_index_t *index) {
+    tp_update(false, rows, n_rows, x, cols, index);
 }
 
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    uint32_t pairs[TP_BLOCK / 2u];
-    index = tp_worth(index, cols, 4);
-    if (index != NULL) {
-        tp_singles(rows, n_rows, x, index, tp_single_i16);
-        return;
-    }
-    for (size_t skew = 0; skew < 2u; skew++) {
-        size_t first = skew < cols ? skew : cols, unpacked = SIZE_MAX;
-        for (size_t from = first; from <= cols; from += TP_BLOCK) {
-            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK, words = n & ~(size_t)1u;
-            for (size_t o = 0; o < n_rows; o++) {
-                if (((0u - (uintptr_t)rows[o].w) & 3u) != 2u * skew) {
-                    continue;
-                }
-                if (unpacked != from) {
-                    memcpy(pairs, x + from, 2u * words);
-                    unpacked = from;
-                }
-                if (from == first) {
-                    tp_some_i16(&rows[o], x, 0, first);
-                }
-                if (words > 0) {
-                    tp_words_i16(&rows[o], x, pairs, from, words);
-                }
-                tp_some_i16(&rows[o], x, from + words, from + n);
-            }
-        }
-    }
+    tp_update(true, rows, n_rows, x, cols, index);
 }
 
 // Single columns: one row. All: two rows at a time, the last one perhaps with nothing.

@@ -83,18 +83,41 @@ static void tp_four_dots_i8(int32_t *z, const int8_t *w, const uint32_t *x, size
     "ldr %[u], [%[w]], #4\n" \
     "smlald %[a], %[b], %[u], %[t]\n"
 
+// Four columns in words, which are aligned.
+#define FOUR_COLUMNS_I16 \
+    "ldrd %[t], %[t1], [%[x]], #8\n" \
+    "ldrd %[u], %[u1], [%[v]], #8\n" \
+    "smlald %[c], %[d], %[u], %[t]\n" \
+    "smlald %[c], %[d], %[u1], %[t1]\n" \
+    "ldrd %[u], %[u1], [%[w]], #8\n" \
+    "smlald %[a], %[b], %[u], %[t]\n" \
+    "smlald %[a], %[b], %[u1], %[t1]\n"
+
 // Two rows: eights of columns, at least one.
 static void tp_two_dots_i16(int64_t sums[2], const int16_t *w, const int16_t *x, size_t cols,
     size_t eights) {
-    uint32_t a = 0, b = 0, c = 0, d = 0, t, u;
-    __asm volatile(
-        "1:\n"
-        TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16
-        LOOP
-        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
-          [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u)
-        : [cols] "r"(2u * cols)
-        : "cc", "memory");
+    const int16_t *v = w + cols;
+    uint32_t a = 0, b = 0, c = 0, d = 0, t, u, t1, u1;
+    if ((((uintptr_t)w | (uintptr_t)v | (uintptr_t)x) & 3u) == 0) {
+        __asm volatile(
+            "1:\n"
+            FOUR_COLUMNS_I16 FOUR_COLUMNS_I16
+            LOOP
+            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [v] "+r"(v),
+              [x] "+r"(x), [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u), [t1] "=&r"(t1),
+              [u1] "=&r"(u1)
+            :
+            : "cc", "memory");
+    } else {
+        __asm volatile(
+            "1:\n"
+            TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16
+            LOOP
+            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
+              [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u)
+            : [cols] "r"(2u * cols)
+            : "cc", "memory");
+    }
     sums[0] = (int64_t)((uint64_t)b << 32 | a);
     sums[1] = (int64_t)((uint64_t)d << 32 | c);
 }

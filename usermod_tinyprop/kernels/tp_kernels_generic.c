@@ -297,10 +297,40 @@ TP_INLINE void tp_few_rows(float *dx, const float *x, float *const *w, const flo
     }
 }
 
+#if TP_KERNELS_VFP
+// So many d are looked at before the rows of what is kept of them get to work.
+#define TP_LISTED 64u
+
+// n rows with their d, or what d takes them on by.
+TP_INLINE void tp_factors(float **rows, float *factors, float *w, float lr, bool update,
+    const float *d, const float *const *kept, size_t n, size_t cols) {
+    for (size_t r = 0; r < n; r++) {
+        rows[r] = w + (size_t)(kept[r] - d) * cols;
+        factors[r] = update ? -(lr * *kept[r]) : *kept[r];
+    }
+}
+#endif
+
 TP_INLINE TP_ONCE size_t tp_rows(float *dx, const float *x, float *w, float lr, const float *d,
     size_t rows, size_t cols, const tp_k_index_t *index) {
     float *few[TP_SHARE], factors[TP_SHARE];
     size_t kept = 0, n = 0;
+#if TP_KERNELS_VFP
+    const float *list[TP_LISTED + TP_SHARE], **at = list;
+    for (size_t from = 0; from < rows; from += TP_LISTED) {
+        size_t some = rows - from < TP_LISTED ? rows - from : TP_LISTED;
+        for (size_t i = 0; i < n; i++) {
+            list[i] = at[i];
+        }
+        n += tp_k_kept_f32(list + n, d + from, some);
+        for (at = list; n >= TP_SHARE; at += TP_SHARE, n -= TP_SHARE, kept += TP_SHARE) {
+            tp_factors(few, factors, w, lr, dx == NULL, d, at, TP_SHARE, cols);
+            tp_few_rows(dx, x, few, factors, TP_SHARE, cols, index);
+        }
+    }
+    kept += n;
+    tp_factors(few, factors, w, lr, dx == NULL, d, at, n, cols);
+#else
     for (size_t o = tp_next(d, 0, rows); o < rows; o = tp_next(d, o + 1u, rows)) {
         few[n] = w + o * cols;
         factors[n] = dx != NULL ? d[o] : -(lr * d[o]);
@@ -310,6 +340,7 @@ TP_INLINE TP_ONCE size_t tp_rows(float *dx, const float *x, float *w, float lr, 
             n = 0;
         }
     }
+#endif
     if (TP_SHARE > 1 && n > 0) {
         tp_few_rows(dx, x, few, factors, n, cols, index);
     }
@@ -404,16 +435,15 @@ static bool tp_few(tp_few_t *f, const float *w, const float *d, size_t rows,
     }
     float *row = (float *)(uintptr_t)w; // of dx only read
     row += by_patch ? 0 : (size_t)(in.y - q->y0) * width + (size_t)(in.x - q->x0) * c;
-    for (const float *end = d + rows; d != end; row += n) {
-        float v = *d++;
-        if (!tp_k_is_zero(v)) {
-            if (kept == 4) {
-                return false;
-            }
-            f->rows[kept] = row;
-            f->d[kept++] = v;
+    const float *list[TP_LISTED + 4u];
+    for (size_t from = 0; from < rows; from += TP_LISTED) {
+        size_t some = rows - from < TP_LISTED ? rows - from : TP_LISTED;
+        kept += tp_k_kept_f32(list + kept, d + from, some);
+        if (kept > 4) {
+            return false;
         }
     }
+    tp_factors(f->rows, f->d, row, 0.0f, false, d, list, kept, n);
     f->kept = kept;
     f->at = (size_t)(in.y * q->w + in.x) * c;
     f->lines = by_patch

@@ -3,62 +3,106 @@
 
 #if TP_INTEGER
 
-// Neighbours are often the same (background): what it became is remembered.
-#define TP_KI_SCALE(from, to) \
-    do { \
-        const from *q = x; \
-        to *p = out; \
-        for (const from *end = q + n; q < end; q++, p++) { \
-            if (*q != last) { \
-                last = *q; \
-                v = ((last * by->factor + by->half) >> by->shift) + by->offset; \
-                most = v > most ? v : most; \
-                least = v < least ? v : least; \
-            } \
-            *p = (to)v; \
-        } \
-    } while (0)
+// Four bytes at an address that is a multiple of 4, whatever they are.
+typedef uint32_t __attribute__((may_alias)) tp_word_t;
+
+static inline bool tp_is_aligned(const void *p) {
+    return ((uintptr_t)p & 3u) == 0;
+}
+
+#if !TP_KERNELS_ARMV6M
+
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
+    uint32_t most = 0;
+    tp_word_t *to = out;
+    for (const tp_word_t *q = x, *end = q + fours; q < end; q++) {
+        uint32_t four = *q, v[4] = {0, 0, 0, 0};
+        for (uint32_t i = 0; four != 0; i++, four >>= 8) {
+            v[i] = ((four & 255u) * factor + half) >> shift;
+            most = v[i] > most ? v[i] : most;
+        }
+        if (wide) {
+            *to++ = (v[0] & 0xffffu) | v[1] << 16;
+            *to++ = (v[2] & 0xffffu) | v[3] << 16;
+        } else {
+            *to++ = (v[0] & 255u) | (v[1] & 255u) << 8 | (v[2] & 255u) << 16 | v[3] << 24;
+        }
+    }
+    return most;
+}
+
+#endif
 
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by) {
     int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
-    if (dtype == 'B' && wide) {
-        TP_KI_SCALE(uint8_t, int16_t);
-    } else if (dtype == 'B') {
-        TP_KI_SCALE(uint8_t, int8_t);
-    } else if (dtype == 'b' && wide) {
-        TP_KI_SCALE(int8_t, int16_t);
-    } else if (dtype == 'b') {
-        TP_KI_SCALE(int8_t, int8_t);
-    } else if (wide) {
-        TP_KI_SCALE(int16_t, int16_t);
-    } else {
-        TP_KI_SCALE(int16_t, int8_t);
+    if (dtype == 'B' && by->offset == 0 && by->factor > 0 && tp_is_aligned(x) &&
+        tp_is_aligned(out)) {
+        size_t done = n & ~(size_t)3u;
+        most = (int32_t)tp_ki_pixels(out, wide, x, done / 4u, by);
+        out = (uint8_t *)out + (wide ? 2u * done : done);
+        x = (const uint8_t *)x + done;
+        n -= done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int32_t q = dtype == 'B' ? ((const uint8_t *)x)[i]
+            : dtype == 'b'       ? ((const int8_t *)x)[i]
+                                 : ((const int16_t *)x)[i];
+        if (q != last) { // neighbours are often the same
+            last = q;
+            v = ((q * by->factor + by->half) >> by->shift) + by->offset;
+            most = v > most ? v : most;
+            least = v < least ? v : least;
+        }
+        if (wide) {
+            ((int16_t *)out)[i] = (int16_t)v;
+        } else {
+            ((int8_t *)out)[i] = (int8_t)v;
+        }
     }
     return (uint32_t)(most > -least ? most : -least);
 }
 
-#define TP_KI_COUNTS(name, type) \
+#define TP_KI_COUNT(name, type) \
     uint32_t tp_ki_count_##name(const type *x, size_t n) { \
         uint32_t total = 0; \
         for (size_t i = 0; i < n; i++) { \
             total += x[i] != 0; \
         } \
         return total; \
-    } \
+    }
+
+TP_KI_COUNT(i8, int8_t)
+TP_KI_COUNT(i16, int16_t)
+
+#if !TP_KERNELS_ARMV6M
+
+// Zeros lie together, whole words of them.
+#define TP_KI_INDEX(name, type) \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        const size_t some = 4u / sizeof(type); \
         uint32_t total = 0; \
-        for (size_t i = 0; i < n; i++) { \
-            columns[total] = (uint16_t)i; \
-            total += x[i] != 0; \
+        for (size_t i = 0; i < n;) { \
+            size_t end = n - i < some ? n : i + some; \
+            if (tp_is_aligned(x + i) && end == i + some && \
+                *(const tp_word_t *)(const void *)(x + i) == 0) { \
+                i = end; \
+            } \
+            for (; i < end; i++) { \
+                columns[total] = (uint16_t)i; \
+                total += x[i] != 0; \
+            } \
         } \
         return total; \
     }
 
-TP_KI_COUNTS(i8, int8_t)
-TP_KI_COUNTS(i16, int16_t)
+TP_KI_INDEX(i8, int8_t)
+TP_KI_INDEX(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
+#endif
+
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
 
 // z of one or four rows from the columns `from` .. `to` of them, or of index.
 #define TP_KI_SUMS(name, type) \
@@ -135,6 +179,44 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 
 #endif
 
+static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
+    return v < -limit ? -limit : v > limit ? limit : v;
+}
+
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+    int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
+    int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
+    int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
+    int32_t limit = by->limit, peak = (int32_t)*most, least = by->relu ? 0 : INT32_MIN;
+    int32_t room = 1 << (28 - up);
+    const int32_t *from = z;
+    for (const int32_t *end = z + n; z < end; z++, b++) {
+        int32_t v = *z, bias = *b;
+        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, room)) {
+            break;
+        }
+        v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
+        v = v > least ? v : least;
+        int32_t size = v < 0 ? -v : v;
+        peak = size > peak ? size : peak;
+        v = tp_ki_clip((v + half) >> down, limit);
+        if (again > 0) {
+            v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
+        }
+        if (bytes == 1u) {
+            *(int8_t *)out = (int8_t)v;
+        } else if (bytes == 2u) {
+            *(int16_t *)out = (int16_t)v;
+        } else {
+            *(int32_t *)out = v;
+        }
+        out = (uint8_t *)out + bytes;
+    }
+    *most = (uint32_t)peak;
+    return (size_t)(z - from);
+}
+
 #ifdef __ARM_FEATURE_SAT
 #include <arm_acle.h>
 #define tp_ki_clip_i8(v) __ssat(v, 8)
@@ -148,6 +230,8 @@ static inline int32_t tp_ki_clip_i16(int32_t v) {
     return v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v;
 }
 #endif
+
+#if !TP_KERNELS_MVE
 
 // Two columns share their noise. x is of x_type.
 #define TP_KI_ROW(name, type, x_type, clip) \
@@ -178,25 +262,45 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
     tp_ki_wide_i16(row, row->shift, x, cols);
 }
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
+#endif
+
+#define TP_KI_MOMENTUM(name, type) \
+    void tp_ki_row_momentum_##name(const tp_ki_row_t *row, const tp_ki_velocity_t *q, \
+        const int16_t *restrict x, size_t cols) { \
+        type *restrict w = row->w; \
+        int16_t *restrict v = q->v; \
+        for (size_t i = 0; i < cols; i++) { \
+            int32_t noise = (int32_t)tp_ki_noise(row->noise, row->shift, i); \
+            int32_t next = (row->g * x[i] + noise) >> row->shift; \
+            next += (q->keep * v[i] + (int32_t)tp_ki_noise(q->noise, 15, i)) >> 15; \
+            next = next < -32767 ? -32767 : next > 32767 ? 32767 : next; \
+            v[i] = (int16_t)next; \
+            next = (next + (int32_t)tp_ki_noise(q->last, q->shift, i)) >> q->shift; \
+            w[i] = (type)tp_ki_clip_##name(w[i] + next); \
+        } \
+    }
+
+TP_KI_MOMENTUM(i8, int8_t)
+TP_KI_MOMENTUM(i16, int16_t)
+
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
 
 TP_KI_ROW(tp_ki_row_i8, int8_t, int8_t, tp_ki_clip_i8)
 
-#define DENSE_i16
 #if TP_KERNELS_ARMV7M
-#define DENSE_i8 \
+#define DENSE(name) \
     if (index == NULL) { \
-        tp_ki_dense_update_i8(rows, n_rows, x, cols); \
+        tp_ki_dense_update_##name(rows, n_rows, x, cols); \
         return; \
     }
 #else
-#define DENSE_i8
+#define DENSE(name)
 #endif
 
 #define TP_KI_UPDATE(name, type, row_update, its_shift) \
     void tp_ki_rows_update_##name(const tp_ki_row_t *rows, size_t n_rows, const type *x, \
         size_t cols, const tp_ki_index_t *index) { \
-        DENSE_##name for (; n_rows > 0; n_rows--, rows++) { \
+        DENSE(name) for (; n_rows > 0; n_rows--, rows++) { \
             if (index == NULL) { \
                 row_update(rows, its_shift, x, cols); \
                 continue; \
@@ -220,6 +324,12 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 #endif
 
 #define TP_KI_AXPY(name, type) \
+    void tp_ki_channels_##name(int32_t *restrict z, const type *w, size_t taps, const type *x, \
+        size_t n) { \
+        for (int32_t *end = z + n; z < end; z++, w += taps, x++) { \
+            *z += *w * *x; \
+        } \
+    } \
     void tp_ki_axpy_##name(int32_t *sum, int32_t d, const type *x, size_t n) { \
         for (size_t i = 0; i < n; i++) { \
             sum[i] += d * x[i]; \
@@ -229,7 +339,7 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 TP_KI_AXPY(i8, int8_t)
 TP_KI_AXPY(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_MVE
 
 // A row that is not there counts with g = 0.
 #define TP_KI_DX(name, type, dx_shift) \

@@ -14,6 +14,8 @@
 // Whose file holds the loops over weights; one of them at most is 1.
 #if TP_INTEGER && !TP_GENERIC_ONLY && defined(__ARM_ARCH_6M__)
 #define TP_KERNELS_ARMV6M 1
+#elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__ARM_FEATURE_MVE)
+#define TP_KERNELS_MVE 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_FEATURE_SIMD32)
 #define TP_KERNELS_DSP 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_ARCH_7M__)
@@ -21,6 +23,9 @@
 #endif
 #ifndef TP_KERNELS_ARMV6M
 #define TP_KERNELS_ARMV6M 0
+#endif
+#ifndef TP_KERNELS_MVE
+#define TP_KERNELS_MVE 0
 #endif
 #ifndef TP_KERNELS_DSP
 #define TP_KERNELS_DSP 0
@@ -52,6 +57,9 @@ typedef struct {
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
     const tp_ki_scale_t *by);
 
+// Of that: so many times four pixels, where 0 stays 0; both addresses are multiples of 4.
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by);
+
 // How many elements are not zero; their columns, rising (room for n).
 uint32_t tp_ki_count_i8(const int8_t *x, size_t n);
 uint32_t tp_ki_count_i16(const int16_t *x, size_t n);
@@ -63,6 +71,17 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
     const tp_ki_index_t *index);
 void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t rows, size_t cols,
     uint32_t shift, const tp_ki_index_t *index);
+
+// out[o] = clip((z[o] + b[o] * 2^up) * 2^-down) to -limit..limit, both rounded (halves up); below 0
+// it is 0 where `relu`. -16 < up < 16, -8 < down < 31, limit <= 2^22; out: int8, int16 or int32, of so
+// many bytes. Ends before a z or b that is too large for 32 bits; returns how many it did. *most
+// becomes the largest |.| before it is shifted down, where that is more.
+typedef struct {
+    int32_t up, down, limit;
+    bool relu;
+} tp_ki_finish_t;
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most);
 
 // dx[i] += g * w[i] (i16: (g * w[i]) >> 8) for each of the rows; |g| <= 32767, and so few rows that
 // nothing overflows.
@@ -86,11 +105,30 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
     const tp_ki_index_t *index);
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index);
-// The first of them without index, where a file for the instruction set has only that.
+// Both without index, where a file for the instruction set has only that.
 void tp_ki_dense_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols);
+void tp_ki_dense_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols);
 // The same with an x of more bits, |x| <= 32767, |g| <= 32767, 5 <= shift <= 29.
 void tp_ki_row_update_wide_i8(const tp_ki_row_t *row, const int16_t *x, size_t cols);
 void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t cols);
+
+// z[j] += w[j * taps] * x[j]: one tap of n channels with a filter each.
+void tp_ki_channels_i8(int32_t *z, const int8_t *w, size_t taps, const int8_t *x, size_t n);
+void tp_ki_channels_i16(int32_t *z, const int16_t *w, size_t taps, const int16_t *x, size_t n);
+
+// The velocity of a row, v[i] = v[i] * keep * 2^-15 + what w[i] gains above, clipped to 16 bits; then
+// w[i] = w[i] + v[i] * 2^-shift. All three shifts are rounded by noise; 0 <= keep <= 2^15.
+typedef struct {
+    int16_t *v;
+    int32_t keep;
+    uint32_t noise; // of v * keep, < 2^15
+    uint32_t last;  // noise of v * 2^-shift, < 2^shift
+    uint32_t shift;
+} tp_ki_velocity_t;
+void tp_ki_row_momentum_i8(const tp_ki_row_t *row, const tp_ki_velocity_t *q, const int16_t *x,
+    size_t cols);
+void tp_ki_row_momentum_i16(const tp_ki_row_t *row, const tp_ki_velocity_t *q, const int16_t *x,
+    size_t cols);
 
 // sum[i] += d * x[i]
 void tp_ki_axpy_i8(int32_t *sum, int32_t d, const int8_t *x, size_t n);

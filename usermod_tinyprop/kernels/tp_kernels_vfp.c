@@ -151,11 +151,107 @@ size_t tp_k_next_f32(const float *x, size_t from, size_t n) {
             :
             : "r4", "r5", "r6", "r8", "cc", "memory");
     }
-    from = (size_t)(p - x) - (blocks != 0 ? 4u : 0u);
+    if (blocks != 0) {
+        return (size_t)(p - x) - 4u;
+    }
+    from = (size_t)(p - x);
     while (from < n && tp_k_is_zero(x[from])) {
         from++;
     }
     return from;
+}
+
+// Of four values in registers, the one `back` bytes before p.
+#define LOOK(r, found, next) "lsls %[t], r" #r ", #1\n" "bne " #found "f\n" #next ":\n"
+#define FOUND(found, back, next) \
+    #found ":\n" \
+    "sub %[t], %[p], #" #back "\n" \
+    "str %[t], [%[to]], #4\n" \
+    "b " #next "b\n"
+
+size_t tp_k_kept_f32(const float **kept, const float *d, size_t n) {
+    size_t blocks = n / 4u;
+    const float *p = d, **to = kept;
+    if (blocks != 0) {
+        uint32_t t;
+        __asm volatile(
+            "1:\n"
+            "ldmia %[p]!, {r4-r6, r8}\n"
+            LOOK(4, 20, 10)
+            LOOK(5, 21, 11)
+            LOOK(6, 22, 12)
+            LOOK(8, 23, 13)
+            LOOP
+            "b 2f\n"
+            FOUND(20, 16, 10)
+            FOUND(21, 12, 11)
+            FOUND(22, 8, 12)
+            FOUND(23, 4, 13)
+            "2:\n"
+            : [p] "+r"(p), [n] "+r"(blocks), [to] "+r"(to), [t] "=&r"(t)
+            :
+            : "r4", "r5", "r6", "r8", "cc", "memory");
+    }
+    for (size_t i = n & 3u; i > 0; i--, p++) {
+        if (!tp_k_is_zero(*p)) {
+            *to++ = p;
+        }
+    }
+    return (size_t)(to - kept);
+}
+
+#define CUT(r, back, found, next) \
+    "cmp %[from], r" #r ", lsl #1\n" \
+    "bls " #found "f\n" \
+    "str %[zero], [%[p], #-" #back "]\n" \
+    #next ":\n"
+#define NOT_CUT(r, back, found, next) \
+    #found ":\n" \
+    "lsl %[t], r" #r ", #1\n" \
+    "cmp %[t], %[last]\n" \
+    "bhi " #next "b\n" \
+    "sub %[t], %[p], #" #back "\n" \
+    "str %[t], [%[to]], #4\n" \
+    "b " #next "b\n"
+
+size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_t last) {
+    size_t blocks = n / 4u;
+    float *p = d;
+    uint32_t *to = places;
+    if (blocks != 0) {
+        uint32_t t;
+        __asm volatile(
+            "1:\n"
+            "ldmia %[p]!, {r4-r6, r8}\n"
+            CUT(4, 16, 20, 10)
+            CUT(5, 12, 21, 11)
+            CUT(6, 8, 22, 12)
+            CUT(8, 4, 23, 13)
+            LOOP
+            "b 2f\n"
+            NOT_CUT(4, 16, 20, 10)
+            NOT_CUT(5, 12, 21, 11)
+            NOT_CUT(6, 8, 22, 12)
+            NOT_CUT(8, 4, 23, 13)
+            "2:\n"
+            : [p] "+r"(p), [n] "+r"(blocks), [to] "+r"(to), [t] "=&r"(t)
+            : [from] "r"(from), [last] "r"(last), [zero] "r"(0)
+            : "r4", "r5", "r6", "r8", "cc", "memory");
+    }
+    for (uint32_t *q = places; q != to; q++) {
+        *q = (*q - (uint32_t)(uintptr_t)d) / sizeof(*d);
+    }
+    for (size_t i = n & ~(size_t)3u; i < n; i++) {
+        uint32_t key;
+        memcpy(&key, &d[i], sizeof(key));
+        key <<= 1;
+        if (key < from) {
+            d[i] = 0.0f;
+        } else if (key <= last) {
+            *to++ = (uint32_t)i;
+        }
+    }
+    return (size_t)(to - places);
 }
 
 uint32_t tp_k_count_f32(const float *x, size_t n) {
