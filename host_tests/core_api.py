@@ -26,6 +26,7 @@ FLAVORS = {
     "clang": ("clang", ["-O3"]),
     "generic": ("gcc", ["-O3", "-DTP_GENERIC_ONLY=1", "-U__SSE2__"]),
     "dense": ("gcc", ["-DTP_MAPS=0"]),
+    "cores": ("gcc", ["-DTP_CORES=1", "-DTP_LEAST=1u"]),
     "asan": ("gcc", ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
 }
 
@@ -56,7 +57,7 @@ def compile_with(flavor, output, arguments):
 def build(flavor):
     """The library of a flavor, built anew where a source is newer."""
     library = BUILD_DIR / f"libtinyprop-{flavor}.so"
-    units = [*sources(), HERE / "apply.c"]
+    units = [*sources(), HERE / "apply.c", HERE / "core1.c"]
     inputs = [*units, *headers(), Path(__file__)]
     if library.exists() and library.stat().st_mtime > max(p.stat().st_mtime for p in inputs):
         return library

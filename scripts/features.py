@@ -2,7 +2,7 @@
 
 Dense float32 networks are in every build. What else there is stands in PARTS: layers of maps, with
 branches and byte budgets; models of integers; the functions of _tinyprop for single kernels;
-profile() and benchmark(). `all` has all of it.
+profile() and benchmark(); on the RP2040 cores(2). `all` has all of it.
 """
 
 import os
@@ -15,6 +15,7 @@ PARTS = {
     "integers": ("TINYPROP_INTEGER", ("convert.py",)),
     "kernels": ("TINYPROP_SINGLE", ()),
     "measure": ("TINYPROP_PROFILE", ("measure.py",)),
+    "cores": ("TINYPROP_CORES", ()),
 }
 MANIFESTS = ROOT / "ports" / "package" / "manifest.py"
 HELP = f"what the build has, with commas: all, or dense and any of {', '.join(PARTS)}"

@@ -23,6 +23,15 @@ INTEGERS = {
     ("mlp-64-32-10", "i16"): None,
     ("mlp-64-32-10", "i8"): None,
 }
+# With a worker on the second core: (model, dtype, policy, share of the inputs that are not zero).
+TWO_CORES = (
+    ("mlp-784-64-10", "i8", "Full", 100),
+    ("mlp-784-64-10", "i16", "Full", 100),
+    ("mlp-784-64-10", "i8", "TinyPropV2", 20),
+    ("mlp-784-32-10", "f32", "Full", 100),
+    ("mlp-784-32-10", "f32", "TinyPropV2", 20),
+    ("mlp-64-32-10", "f32", "Full", 100),
+)
 # Steps before counting, so that TinyPropV2 has samples it knows.
 WARM = {"mlp-64-32-10": 120, "mlp-784-32-10": 40}
 POLICIES = {"Full": "tp.Full()", "TinyPropV2": "tp.TinyPropV2()"}
@@ -61,7 +70,8 @@ def as_bytes(x):
     return bytes(int(v * 252) for v in x)
 def nothing(x, y):
     pass
-def measure(i, h, o, policy, filled, warm, steps, dtype):
+def measure(i, h, o, policy, filled, warm, steps, dtype, cores):
+    tp.cores(cores)
     ints = dtype != "f32"
     m = tp.Sequential([tp.Input((i,), **({"scale": 1 / 255} if ints else {})),
                        tp.Dense(h, activation="relu"), tp.Dense(o)], dtype=dtype,
@@ -92,10 +102,10 @@ def on_board(port, *texts, timeout=300):
     return run.stdout
 
 
-def measure(port, model, policy, filled, warm, steps=10, count=COUNT, dtype="f32"):
+def measure(port, model, policy, filled, warm, steps=10, count=COUNT, dtype="f32", cores=1):
     """(mean cost of a step, share of samples skipped)."""
     sizes = ", ".join(model.split("-")[1:])
-    call = f"measure({sizes}, {POLICIES[policy]}, {filled}, {warm}, {steps}, {dtype!r})"
+    call = f"measure({sizes}, {POLICIES[policy]}, {filled}, {warm}, {steps}, {dtype!r}, {cores})"
     output = on_board(port, count + TRAIN + call)
     cost, skipped = map(int, output.split("RESULT")[1].split())
     return cost / steps, skipped / steps
@@ -159,6 +169,25 @@ def measure_integers(port):
     return targets
 
 
+def measure_two_cores(port):
+    records, rows = Records("rp2040_cores", "python3 scripts/rp2040_cycles.py"), []
+    for model, dtype, policy, filled in TWO_CORES:
+        cost = []
+        for cores in (1, 2):
+            warm = 2 if policy == "Full" else 20
+            cycles, _ = measure(port, model, policy, filled, warm, 3, dtype=dtype, cores=cores)
+            cost.append(cycles)
+            name = f"rp2040-{cores}-cores"
+            records.add(
+                "cycles_per_step", round(cycles), "cycles", BOARD, model, policy, dtype, name=name
+            )
+        what = f"{policy}, {filled} % inputs"
+        rows.append((model, dtype, what, *(f"{c:,.0f}" for c in cost), f"{cost[0] / cost[1]:.2f}"))
+    header = ("model", "dtype", "what", "one core", "two cores", "speed-up")
+    print_table("Two cores: cycles per step", header, rows)
+    records.write()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--firmware", type=Path, help="another image than the built one")
@@ -170,6 +199,7 @@ def main():
     with sim_rp2.running(firmware, BUILD / "sim" / BOARD / "cycles-flash.bin") as port:
         measure_integers(port)
         records, rows = measure_all(port)
+        measure_two_cores(port)
     header = ("model", "what", "cycles per step", "per dense MAC", "ms", "skipped")
     print_table(f"RP2040 in the emulator, {CLOCK_MHZ} MHz, ROM float routines", header, rows)
     records.write()

@@ -9,7 +9,9 @@
 #undef tp_k_rows_update_f32
 
 // Handing over costs about as much as so many multiply-accumulates of integers, or a 32nd of float32.
+#ifndef TP_LEAST
 #define TP_LEAST 1024u
+#endif
 #define TP_FLOAT 32u
 
 // Does handing over pay, and can it be done?
