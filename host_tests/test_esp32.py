@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import boards  # noqa: E402
 import build_esp32  # noqa: E402
 import deploy  # noqa: E402
+import features  # noqa: E402
 import fetch_sources  # noqa: E402
 import flash  # noqa: E402
 import setup_env  # noqa: E402
@@ -314,13 +315,15 @@ endmacro()
 """
 
 
-def test_glue_gives_the_sources_their_own_flags(micropython, images, tmp_path):
+@pytest.mark.parametrize("wanted", ["all", "dense"])
+def test_glue_gives_the_sources_their_own_flags(micropython, images, tmp_path, wanted):
     """MicroPython's own CMake files take the module in, with ESP-IDF's part pretended."""
     need(shutil.which("cmake"), "cmake", setup_env.advice(["cmake"]))
     checkout = full_checkout(micropython, tmp_path / "checkout")
     (tmp_path / "idf" / "tools" / "cmake").mkdir(parents=True)
     (tmp_path / "idf" / "tools" / "cmake" / "project.cmake").write_text(PROJECT_CMAKE)
-    command = build_esp32.idf_command(checkout, "ESP32_GENERIC_C3", tmp_path / "build")
+    wanted = features.Features(wanted)
+    command = build_esp32.idf_command(checkout, "ESP32_GENERIC_C3", tmp_path / "build", wanted)
     defines = [f"-D{word}" for word in command if "=" in str(word)]
     command = ["cmake", "-S", checkout / "ports" / "esp32", "-B", tmp_path / "build", *defines]
     environment = {**os.environ, "IDF_PATH": str(tmp_path / "idf")}
@@ -335,13 +338,17 @@ def test_glue_gives_the_sources_their_own_flags(micropython, images, tmp_path):
     listed = json.loads((tmp_path / "build" / "compile_commands.json").read_text())
     ours = {Path(c["file"]): c for c in listed if "usermod_tinyprop" in c["file"]}
     assert sorted(p.resolve() for p in ours) == sorted(core_api.SOURCE_DIR.glob("*/*.c"))
+    parts = {f"-DTP_{part}={int(not wanted.left_out)}" for part in ("MAPS", "INTEGER")}
     for path, compile in ours.items():
+        assert parts <= set(compile["command"].split()), path
         assert "-ffp-contract=off -fno-fast-math" in compile["command"], path
         if path.parent.name != "binding":  # that one needs ESP-IDF's headers
             where = compile["directory"]
             made = subprocess.run(compile["command"], shell=True, cwd=where, capture_output=True)
             assert made.returncode == 0, made.stderr.decode()[-2000:]
-    # What is frozen: the board's own modules, and the package.
+    # What is frozen: the board's own modules, and the package without what is left out.
+    (frozen,) = (Path(d.split("=")[1]) for d in defines if "FROZEN_MANIFEST" in d)
+    assert ("maps.py" in frozen.read_text()) == bool(wanted.left_out)
     text = (ROOT / "ports" / "esp32" / "manifest.py").read_text()
     assert 'include("../package"' in text and "boards/manifest.py" in text
 

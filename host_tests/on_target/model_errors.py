@@ -41,7 +41,7 @@ def check_samples(m, n_in, n_out, single):
         (TypeError, "x must be", None, 0),
         (TypeError, "x must be", 5, 0),
         (TypeError, "", ["a"] * n_in, 0),
-        (ValueError, "x has 1 value,", [1.0], 0),
+        (ValueError, "x has 1 values,", [1.0], 0),
         (TypeError, "y must be", good, None),
         (
             ValueError,

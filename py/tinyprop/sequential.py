@@ -15,8 +15,17 @@ _EEXIST = const(17)
 _ENOSPC = const(28)
 _DEPTHWISE = const(3)  # the last kind of layer that has weights
 _LOSSES = const(("softmax_cross_entropy", "mean_squared_error"))
-_PLAN = ("total", "persist", "header", "parameters", "optimizer", "gradients", "activations")
-_PLAN += ("scratch", "external")
+_PLAN = (
+    "total",
+    "persist",
+    "header",
+    "parameters",
+    "optimizer",
+    "gradients",
+    "activations",
+    "scratch",
+    "external",
+)
 _DTYPES = const(("f32", "i16", "i8"))
 _LETTERS = const("fhb")
 _APART = const(("parameters", "external"))

@@ -131,8 +131,8 @@ static void tpmod_text_layer(tpmod_text_t *t, const char *label) {
     }
 }
 
-// Text with the parts of a fault in the place of $w what, $g got, $l lo, $h hi, $n hi + 1, of
-// $s, $t the plural of got, of lo, and of $a the alignment of a block.
+// Text with the parts of a fault in the place of $w what, $g got, $l lo, $h hi, $n hi + 1, and of
+// $a the alignment of a block.
 static void tpmod_text_fault(tpmod_text_t *t, const tp_fault_t *f, const char *text) {
     for (; *text != '\0'; text++) {
         if (*text != '$') {
@@ -143,12 +143,6 @@ static void tpmod_text_fault(tpmod_text_t *t, const tp_fault_t *f, const char *t
         switch (*++text) {
             case 'w':
                 mp_printf(&t->print, "%s", f->what);
-                continue;
-            case 't':
-                v = f->lo;
-                // fall through
-            case 's':
-                tpmod_text_append(t, "s", v != 1.0f);
                 continue;
             case 'l':
                 v = f->lo;
@@ -188,9 +182,9 @@ void tpmod_raise_fault(int err, const tp_fault_t *f, const char *label) {
     const char *text = "not a tinyprop model, or a damaged one";
     switch (err) {
         case TP_ERR_SHAPE:
-            text = tpmod_starts(f->what, "values of x") ? "x has $g value$s, the model takes $l"
+            text = tpmod_starts(f->what, "values of x") ? "x has $g values, the model takes $l"
                 : tpmod_starts(f->what, "values of y")
-                ? "y has $g value$s, the model has $l output$t"
+                ? "y has $g values, the model has $l outputs"
                 : "$w: $g, expected $l";
             break;
         case TP_ERR_RANGE:

@@ -89,7 +89,8 @@ static void tpmod_read_fields(void *target, const tp_field_t *f, size_t n, const
             *(float *)p = tpmod_float(*v);
             continue;
         }
-        int32_t i = tpmod_int_in(*v, f->what, label, f->lo, f->hi != 0 ? f->hi : INT32_MAX);
+        int32_t most = f->hi != 0 ? f->hi : f->kind == TP_FIELD_U8 ? 255 : INT32_MAX;
+        int32_t i = tpmod_int_in(*v, f->what, label, f->lo, most);
         if (f->kind == TP_FIELD_U8) {
             *p = (uint8_t)i;
         } else if (f->kind == TP_FIELD_U16) {
@@ -339,8 +340,7 @@ static void tpmod_parse_target(const tp_model_t *m, mp_obj_t y, tp_target_t *tar
         }
     } else if (tpmod_is_float(y)) {
         if (!single) {
-            tpmod_raise_value("y is a float: only a model with one output and mean_squared_error "
-                              "takes one");
+            tpmod_raise_value("y is a float: one output with mean_squared_error takes that");
         }
         *value = tpmod_float(y);
     } else if (tpmod_is_int(y)) {
@@ -382,10 +382,10 @@ static void tpmod_parse_row(const tp_model_t *m, mp_obj_t xs, mp_obj_t ys, mp_ob
         s->y.index = tp_view_int(&y, (uint32_t)i);
         return;
     }
-    if (y.count != (uint64_t)n * outputs) {
-        tpmod_raise_value("y has %u values, %u samples of a model with %u outputs have %u or %u",
-            (unsigned)y.count, (unsigned)n, (unsigned)outputs, (unsigned)n,
-            (unsigned)(n * outputs));
+    uint64_t values = (uint64_t)n * outputs;
+    if (y.count != values) {
+        values = m->loss != TP_MEAN_SQUARED_ERROR ? n : values < UINT32_MAX ? values : UINT32_MAX;
+        tpmod_check_count("y", y.count, (uint32_t)values);
     }
     s->y.values.data = (const uint8_t *)y.data + (size_t)i * outputs * tpmod_dtype_bytes(y.dtype);
 }

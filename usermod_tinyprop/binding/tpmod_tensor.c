@@ -120,12 +120,9 @@ static mp_obj_t tpmod_tensor_make_new(const mp_obj_type_t *type, size_t n_args, 
     mp_buffer_info_t b;
     mp_get_buffer_raise(buffer, &b, MP_BUFFER_READ);
     if (dtype_in == mp_const_none) {
-        dtype = tpmod_dtype_of(b.typecode);
-        if (dtype == 0) {
-            tpmod_raise_value("buffer of type '%c': say which dtype its bytes have (f32, i32, "
-                              "i16, i8, u8)",
-                b.typecode);
-        }
+        tp_view_t all;
+        tpmod_view(buffer, "source", &all);
+        dtype = all.dtype;
     }
     uint32_t bytes = tpmod_dtype_bytes(dtype), ndim = 1;
     size_t rest = b.len < offset ? 0 : b.len - offset;
@@ -296,14 +293,10 @@ static int32_t tpmod_round(float x, int32_t lo, int32_t hi) {
     if (x >= (float)hi) {
         return hi;
     }
-    int32_t i = (int32_t)x;
-    float rest = x - (float)i; // exact: beyond 2^23 it is 0
-    if (rest > 0.5f || (rest == 0.5f && (i & 1) != 0)) {
-        i++;
-    } else if (rest < -0.5f || (rest == -0.5f && (i & 1) != 0)) {
-        i--;
+    if (x > -4194304.0f && x < 4194304.0f) {
+        x = (x + 12582912.0f) - 12582912.0f; // 1.5 * 2^23: the sum has no places for a fraction
     }
-    return i;
+    return (int32_t)x;
 }
 
 static void tpmod_tensor_set_view(const tpmod_tensor_t *t, mp_obj_t source) {

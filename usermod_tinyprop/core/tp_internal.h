@@ -66,11 +66,11 @@ static inline bool tp_has_flag(const tp_layer_t *t, uint32_t flag) {
 }
 
 // Fill fault (may be NULL) and pass the code on. Not inline: there are dozens of calls.
-#define TP_COLD __attribute__((noinline, cold))
-TP_COLD int tp_fail(tp_fault_t *fault, int code, const char *what, int32_t layer, float got,
+#define TP_CALLED __attribute__((noinline))
+TP_CALLED int tp_fail(tp_fault_t *fault, int code, const char *what, int32_t layer, float got,
     float lo, float hi);
 // The same about counts.
-TP_COLD int tp_fail_count(tp_fault_t *fault, int code, const char *what, int32_t layer,
+TP_CALLED int tp_fail_count(tp_fault_t *fault, int code, const char *what, int32_t layer,
     uint32_t got, uint32_t lo, uint32_t hi);
 
 #define TP_HUGE 3.4028234e38f

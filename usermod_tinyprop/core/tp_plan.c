@@ -26,9 +26,9 @@ bool tp_within(float x, float lo, float hi) {
 #define TP_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 #define TP_INT(type, member, kind, lo, hi, what) {what, hi, kind, lo, offsetof(type, member)}
-// Where there are no maps, another value than 0 is refused before its name is needed.
+// Where there are no maps, only 0 is allowed.
 #define TP_MAP_INT(type, member, kind, lo, hi, what) \
-    TP_INT(type, member, kind, lo, hi, TP_MAPS ? what : "layers of maps")
+    TP_INT(type, member, kind, lo, TP_MAPS ? hi : 0, TP_MAPS ? what : "layers of maps")
 #define TP_FLOAT(type, member, range, what) TP_INT(type, member, TP_FIELD_F32, 0, range, what)
 
 const tp_field_t tp_opt_fields[TP_OPT_FIELDS] = {
@@ -119,7 +119,9 @@ static int tp_check_fields(const void *p, const tp_field_t *f, uint32_t which, i
             hi = range[1];
         }
         if ((which & 1u) != 0 && !tp_within(got, lo, hi)) {
-            return tp_fail(fault, TP_ERR_RANGE, f->what, l, got, lo, hi);
+            // What only maps have is 0 where these are left out.
+            bool lacks = !TP_MAPS && f->hi == 0 && f->kind == TP_FIELD_U8;
+            return tp_fail(fault, lacks ? TP_ERR_FEATURE : TP_ERR_RANGE, f->what, l, got, lo, hi);
         }
     }
     return TP_OK;
@@ -167,23 +169,17 @@ static int tp_check_counts(const tp_count_t *limits, size_t n, int32_t l, tp_fau
 
 #endif
 
-// Where maps are left out: what only they have.
-static bool tp_is_chained(const tp_layer_spec_t *s, uint32_t l) {
-    uint32_t rest = s->kernel_h | s->kernel_w | s->stride_h | s->stride_w | s->same | s->select;
-    rest |= s->external | s->recompute;
-    return s->kind <= TP_LAYER_DENSE && rest == 0 && tp_resolve(s->source, l) == l;
-}
-
 static int tp_check_layer(const tp_layer_spec_t *s, uint32_t l, bool last, uint8_t loss,
     tp_fault_t *fault) {
     bool weights = tp_has_weights(s->kind), linear = last && loss == TP_SOFTMAX_CROSS_ENTROPY;
     linear = linear || (!weights && s->kind != TP_LAYER_ADD);
-    if (!TP_MAPS && !tp_is_chained(s, l)) {
+    if (!TP_MAPS && (s->kind > TP_LAYER_DENSE || tp_resolve(s->source, l) != l)) {
         return tp_fail_count(fault, TP_ERR_FEATURE, "layers of maps", (int32_t)l, s->kind, 0, 0);
     }
     // kind, activation, init, trainable; units of those that have weights, a slope where it counts.
     uint32_t which = weights ? 0x1f : 0x0f;
     which |= s->activation == TP_LEAKY_RELU ? 0x20 : 0;
+    which |= TP_MAPS ? 0 : 0x18fc0; // kernel to select, external, recompute
     int err = tp_check_fields(s, tp_layer_spec_fields, which, (int32_t)l, fault);
     if (err == TP_OK && linear && s->activation != TP_LINEAR) {
         err = tp_fail_count(fault, TP_ERR_RANGE, "activation", (int32_t)l, s->activation, 0, 0);
