@@ -181,8 +181,7 @@ def bench_tables(targets):
 
 def bench_models():
     """Reference models on every board that there is; no targets."""
-    boards = ["unix", *([] if lacking("qemu") else model_steps.IN_QEMU)]
-    model_steps.measure_all(boards)
+    model_steps.measure_all(model_steps.boards_here())
 
 
 def bench_rp2040(targets):
