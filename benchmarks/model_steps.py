@@ -1,65 +1,76 @@
-"""Train a network on the unix port, write down where it stands, and train some steps more.
+"""Training steps of the reference models, of any dtype and policy, through the Python call.
 
-micropython model_steps.py DIGITS PATH MODEL POLICY DTYPE WARM STEPS: samples are those of
-examples/digits, enlarged to the network's input; MODEL is mlp-inputs-hidden-classes or a file of
-examples/models. Writes the checkpoint PATH.tp and the samples of the STEPS, PATH.x (pixels, then
-the class); prints what became of them.
+On a board: step(...) with a function that counts a call. On the unix port, for an instruction
+counter: micropython model_steps.py MODEL SOURCE DTYPE POLICY WARM STEPS, which counts nothing.
 """
 
+import gc
+import json
 import sys
 
-import _tinyprop
 import tinyprop as tp
 
-digits, path, model, policy, dtype, warm, steps = sys.argv[1:]
-warm, steps = int(warm), int(steps)
-data = tp.Dataset(digits)
-if model.startswith("mlp-"):
-    n_in, hidden, classes = map(int, model.split("-")[1:])
-    side = 8 if n_in == 64 else 28
-    h, w, c = side, side, 1
-else:
-    network = __import__(model)
-    h, w, c = (network.SHAPE + (1,))[:3]
-# Pixels are 0 .. 16.
-x = tp.Input((h, w, c), 1 / 16, 0)
-if model.startswith("mlp-"):
-    layers = [x, tp.Flatten(), tp.Dense(hidden, "relu"), tp.Dense(classes)]
-else:
-    layers = network.layers(x)
-m = tp.Sequential(
-    layers,
-    optimizer=tp.SGD(lr=0.01),
-    policy={"Full": tp.Full(), "TopK": tp.TopK(ratio=0.1), "TinyPropV2": tp.TinyPropV2()}[policy],
-    dtype=dtype,
-    seed=1,
-)
-sample = bytearray(h * w * c + 1)
-places = [(i // w * 8 // h) * 8 + i % w * 8 // w for i in range(h * w)]
+POLICIES = {"Full": tp.Full(), "TopK": tp.TopK(ratio=0.1), "TinyPropV2": tp.TinyPropV2()}
+CLASSES = 3
 
 
-def step(i):
-    sample[-1] = data.read(i % len(data))
-    pixels = bytes(memoryview(data.x))
-    for channel in range(c):
-        sample[channel:-1:c] = bytes([pixels[p] for p in places])
-    m.train_step(memoryview(sample)[:-1], sample[-1])
+def layers(model, source):
+    """Of mlp-inputs-hidden-classes, or of the source of a file of examples/models; from bytes."""
+    if model.startswith("mlp-"):
+        n, hidden, classes = map(int, model.split("-")[1:])
+        x = tp.Input((n,), 1 / 128, -1)
+        return [x, tp.Dense(hidden, activation="relu"), tp.Dense(classes)]
+    names = {}
+    exec(source, names)
+    network = names["layers"]
+    return network(tp.Input(network()[0].shape, 1 / 128, -1))
 
 
-for i in range(warm):
-    step(i)
-m.reset_stats()
-m.save(path + ".tp")
-persist, crcs = m.plan()["persist"], []
-with open(path + ".x", "wb") as f:
-    for i in range(warm, warm + steps):
-        step(i)
-        f.write(sample)
-        crcs.append("%08x" % _tinyprop.crc32(memoryview(m._m.block)[:persist]))
-stats = m.stats()
-print("inputs", len(sample) - 1)
-print("block", m.plan()["total"])
-print("macs", sum(m._m.counters()[-2:]))
-for name in ("trained", "effort_total", "effort_backward"):
-    print(name, stats[name])
-print("crc", ",".join(crcs))
+def network(model, source, dtype, policy):
+    """(model, samples): none of their inputs is zero."""
+    made, policy = layers(model, source), POLICIES[policy]
+    m = tp.Sequential(made, optimizer=tp.SGD(lr=0.03), policy=policy, seed=1, dtype=dtype)
+    n = 1
+    for d in m.layers[0].shape:
+        n *= d
+    samples = []
+    for k in range(CLASSES):
+        x = bytearray(n)
+        for i in range(n):
+            x[i] = (i * 37 + k * 101 + (i >> 5) * 11) & 255 | 1
+        samples.append(x)
+    return m, samples
+
+
+def step(model, source, dtype, policy, warm, steps, count):
+    """Prints the mean cost of a step and of a prediction, and the efforts of those steps."""
+    gc.collect()
+    result = {"model": model, "dtype": dtype, "policy": policy}
+    try:
+        m, samples = network(model, source, dtype, policy)
+    except MemoryError:
+        print(json.dumps(result))
+        return
+    for k in range(warm):
+        m.train_step(samples[k % CLASSES], k % CLASSES)
+    m.reset_stats()
+    total = 0
+    for k in range(warm, warm + steps):
+        total += count(m.train_step, samples[k % CLASSES], k % CLASSES)
+    stats = m.stats()
+    for name in ("seen", "skipped", "effort_backward", "effort_total"):
+        result[name] = stats[name]
+    result["macs"] = m._m.counters()[-2:]
+    result["step"] = total / (steps or 1)
+    result["forward"] = count(m.classify, samples[0])
+    print(json.dumps(result))
+
+
+def called(f, *a):
+    f(*a)
+    return 0
+
+
+if __name__ == "__main__" and len(sys.argv) > 1:
+    model, source, dtype, policy, warm, steps = sys.argv[1:]
+    step(model, source, dtype, policy, int(warm), int(steps), called)

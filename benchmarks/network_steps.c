@@ -1,4 +1,4 @@
-// Instructions of training steps of whole networks, as scripts/model_steps.py writes them down in the
+// Instructions of training steps of whole networks, as scripts/network_steps.py writes them down in the
 // file `cases`: for each a head, a checkpoint (tp.h, "Checkpoints") and samples. Prints `count NAME N`
 // of all its steps (on the host callgrind writes it down instead) and `crc NAME X` of the model after
 // them: the same on every machine. For bare_metal.c, or the host.
