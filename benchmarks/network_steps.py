@@ -41,8 +41,7 @@ places = [(i // w * 8 // h) * 8 + i % w * 8 // w for i in range(h * w)]
 def step(i):
     sample[-1] = data.read(i % len(data))
     pixels = bytes(memoryview(data.x))
-    for channel in range(c):
-        sample[channel:-1:c] = bytes([pixels[p] for p in places])
+    sample[:-1] = bytes([pixels[p] for p in places for _ in range(c)])
     m.train_step(memoryview(sample)[:-1], sample[-1])
 
 
