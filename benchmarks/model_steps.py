@@ -1,7 +1,7 @@
 """Training steps of the reference models, of any dtype and policy, through the Python call.
 
 On a board: step(...) with a function that counts a call. On the unix port, for an instruction
-counter: micropython model_steps.py MODEL SOURCE DTYPE POLICY WARM STEPS, which counts nothing.
+counter: micropython model_steps.py MODEL PATH DTYPE POLICY WARM STEPS, which counts nothing.
 """
 
 import gc
@@ -72,5 +72,6 @@ def called(f, *a):
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:
-    model, source, dtype, policy, warm, steps = sys.argv[1:]
+    model, path, dtype, policy, warm, steps = sys.argv[1:]
+    source = "" if model.startswith("mlp-") else open(path).read()
     step(model, source, dtype, policy, int(warm), int(steps), called)

@@ -55,15 +55,14 @@ def count(f, *a):
 """
 
 
-def source(model):
-    path = NETWORKS / f"{model}.py"
-    return path.read_text() if path.is_file() else ""
+def path(model):
+    return NETWORKS / f"{model}.py"
 
 
 def cases(board, models):
-    """(model, its source, dtype, policy)"""
+    """(model, dtype, policy)"""
     return [
-        (model, source(model), dtype, policy)
+        (model, dtype, policy)
         for model in BOARDS[board]
         if model in models
         for dtype in DTYPES
@@ -90,8 +89,10 @@ def on_board(board, models):
     results = []
     with running(board) as (port, count):
         for case in cases(board, models):
-            warm, steps = WARM[case[0]]
-            call = f"{count}step(*{case!r}, {warm}, {steps}, count)"
+            model, *settings = case
+            source = path(model).read_text() if path(model).is_file() else ""
+            settings = ", ".join(map(repr, (model, source, *settings, *WARM[model])))
+            call = f"{count}step({settings}, count)"
             command = [MPREMOTE, "connect", port, "run", JOB]
             done = subprocess.run(
                 list(map(str, [*command, "exec", call])),
@@ -112,7 +113,8 @@ def on_unix(board, models):
 
     def command(case, warm, steps):
         heap = [micropython, "-X", "heapsize=16M"]
-        return [*heap, JOB, *case, str(warm), str(steps)]
+        model, *settings = case
+        return [*heap, JOB, model, path(model), *settings, str(warm), str(steps)]
 
     def counted(case):
         warm, steps = WARM[case[0]]
