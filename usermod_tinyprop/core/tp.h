@@ -73,6 +73,7 @@ enum tp_policy_kind { TP_FULL = 0, TP_TOPK, TP_TINYPROP, TP_TINYPROPV2 };
 // Optimiser. g is the gradient of one element, w the parameter; rate = lr.
 //   SGD, momentum 0:  w = decay * w - rate * g,   decay = 1 - lr * weight_decay
 //   SGD with momentum: v = momentum * v + (g + weight_decay * w);   w = w - rate * v
+//          (of integer models v = momentum * v - rate * g;  w = w + v)
 //   Adam:  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g g;
 //          w = w - rate_t * m / (sqrt(v) + eps),  rate_t = lr * sqrt(1 - b2^t) / (1 - b1^t)
 //          t counts training steps of the whole model (Kingma & Ba, section 2, last paragraph).
@@ -165,7 +166,8 @@ typedef struct {
     const float *scale, *offset;
     tp_opt_t opt;
     tp_policy_t policy;
-    // TP_F32 (or 0), TP_I16 or TP_I8: of weights and maps. Integers train by plain SGD at batch 1.
+    // TP_F32 (or 0), TP_I16 or TP_I8: of weights and maps. Integers train by SGD without weight decay
+    // at batch 1.
     uint8_t dtype;
 } tp_spec_t;
 
@@ -194,7 +196,7 @@ typedef struct {
     uint16_t pad2;
     float slope;
     uint32_t off_w; // W (c, K), then b (c); of an external row W (rows, K), b if it trains
-    uint32_t off_m; // momentum or first moment, W (rows, K) then b (c)
+    uint32_t off_m; // momentum or first moment, W (rows, K; of integers 16 bits) then b (c)
     uint32_t off_v; // second moment
     uint32_t off_g; // gradient sum of the mini-batch, W then b, then one flag byte a filter
     uint32_t off_act; // a (h, w, c)
