@@ -11,7 +11,6 @@ import build_natmod
 import build_qemu
 import kernel_costs
 import layer_instructions
-import model_steps
 import network_steps
 import qemu_instructions
 import rp2040_cycles
@@ -183,8 +182,6 @@ def bench_tables(targets):
 def bench_models():
     """Reference models on every board that there is; no targets. In firmware, what its heap holds;
     on bare cores all, which must learn the same there."""
-    boards = ["unix", *([] if lacking("qemu") else model_steps.IN_QEMU)]
-    model_steps.measure_all(boards)
     network_steps.measure_all(network_steps.boards_here())
 
 

@@ -13,6 +13,7 @@ set(TINYPROP_CORE
     ${TINYPROP_DIR}/core/tp_file.c
     ${TINYPROP_DIR}/core/tp_graph.c
     ${TINYPROP_DIR}/core/tp_int.c
+    ${TINYPROP_DIR}/core/tp_int_plain.c
     ${TINYPROP_DIR}/core/tp_int_rows.c
     ${TINYPROP_DIR}/core/tp_int_step.c
     ${TINYPROP_DIR}/core/tp_layer.c

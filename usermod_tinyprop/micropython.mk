@@ -14,6 +14,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	tp_file.c \
 	tp_graph.c \
 	tp_int.c \
+	tp_int_plain.c \
 	tp_int_rows.c \
 	tp_int_step.c \
 	tp_layer.c \

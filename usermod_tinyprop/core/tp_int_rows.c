@@ -1,34 +1,9 @@
 // Integer training: forward and backward pass of the rows (see tp_int.c).
 #include <string.h>
 
-#include "tp_int.h"
+#include "tp_int_work.h"
 
 #if TP_INTEGER
-
-static bool tp_squashes(const tp_layer_t *t) {
-    return t->activation >= TP_SIGMOID;
-}
-
-// --- A row at work ---
-
-typedef struct {
-    tp_model_t *m;
-    tp_layer_t *t;
-    uint32_t l;
-    tp_geometry_t g;
-    bool wide, last, skip;
-    uint32_t bytes;    // of a value of a map, of a weight
-    const uint8_t *x;  // source map
-    uint8_t *out, *w;
-    int32_t *b, *d;
-    const tp_range_t *in;
-    tp_range_t *range; // of the output
-    int32_t slope;     // * 32768
-    uint16_t *columns;
-    tp_ki_index_t index; // of a dense layer, whose only patch is the map
-    uint8_t *gathered;
-    int32_t *spare;
-} tp_int_t;
 
 // The columns of x that are not zero.
 static tp_ki_index_t tp_int_index_all(const tp_int_t *k, const void *x, uint32_t n) {
@@ -73,51 +48,18 @@ static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     return k;
 }
 
-// The part of window q that lies on the map: rows y0..y1, columns x0..x1.
-typedef struct {
-    int32_t y0, y1, x0, x1;
-} tp_inside_t;
-
-static tp_inside_t tp_inside(const tp_k_window_t *q) {
-    tp_inside_t in = {q->y0 > 0 ? q->y0 : 0, q->y0 + q->kh, q->x0 > 0 ? q->x0 : 0, q->x0 + q->kw};
-    in.y1 = in.y1 < q->h ? in.y1 : q->h;
-    in.x1 = in.x1 < q->w ? in.x1 : q->w;
-    return in;
-}
-
-static size_t tp_place(const tp_k_window_t *q, int32_t y, int32_t x) {
-    return ((size_t)y * (size_t)q->w + (size_t)x) * (size_t)q->c + (size_t)q->c0;
-}
-
-// Place (y, x) of the map in the order of a patch.
-static size_t tp_tap(const tp_k_window_t *q, int32_t y, int32_t x) {
-    return (size_t)((y - q->y0) * q->kw + x - q->x0);
-}
-
-// So many places in a line lie one after the other, in the map as in the patch.
-static int32_t tp_run(const tp_k_window_t *q, const tp_inside_t *in) {
-    return q->n == q->c ? in->x1 - in->x0 : 1;
-}
-
-// The window at place (y, x) of the output, of one group of channels.
-static tp_k_window_t tp_int_window(const tp_geometry_t *g, int32_t y, int32_t x, uint32_t group) {
-    int32_t n = (int32_t)(g->groups > 1 ? 1u : g->in.c);
-    return (tp_k_window_t){g->in.h, g->in.w, g->in.c, g->kh, g->kw, y * g->sh - g->top,
-        x * g->sw - g->left, (int32_t)group * n, n};
-}
-
 static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
     if (k->g.contiguous) {
         return k->x + tp_place(q, q->y0, q->x0) * k->bytes;
     }
     size_t n = (size_t)q->n * k->bytes;
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_k_inside(q);
     int32_t run = tp_run(q, &in);
-    if (in.y1 - in.y0 < q->kh || in.x1 - in.x0 < q->kw) {
+    if (in.y_end - in.y < q->kh || in.x_end - in.x < q->kw) {
         memset(k->gathered, 0, k->g.fan_in * k->bytes);
     }
-    for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x += run) {
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        for (int32_t x = in.x; x < in.x_end; x += run) {
             size_t at = tp_tap(q, y, x);
             memcpy(k->gathered + at * n, k->x + tp_place(q, y, x) * k->bytes, n * (size_t)run);
         }
@@ -127,10 +69,10 @@ static const void *tp_int_patch(const tp_int_t *k, const tp_k_window_t *q) {
 
 // map = map + patch * 2^-s, as far as the patch lies on it.
 static void tp_int_scatter(int32_t *map, const int32_t *patch, const tp_k_window_t *q, int32_t s) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_k_inside(q);
     int32_t run = tp_run(q, &in);
-    for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x += run) {
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        for (int32_t x = in.x; x < in.x_end; x += run) {
             const int32_t *from = patch + tp_tap(q, y, x) * (size_t)q->n;
             int32_t *to = map + tp_place(q, y, x);
             for (int32_t j = 0; j < q->n * run; j++) {
@@ -142,10 +84,10 @@ static void tp_int_scatter(int32_t *map, const int32_t *patch, const tp_k_window
 
 // sum = sum + d * the patch, as far as it lies on the map.
 static void tp_int_add_patch(const tp_int_t *k, int32_t *sum, int32_t d, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_k_inside(q);
     int32_t run = tp_run(q, &in);
-    for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x += run) {
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        for (int32_t x = in.x; x < in.x_end; x += run) {
             int32_t *to = sum + tp_tap(q, y, x) * (size_t)q->n;
             const void *from = k->x + tp_place(q, y, x) * k->bytes;
             size_t n = (size_t)(q->n * run);
@@ -172,8 +114,7 @@ static const tp_ki_index_t *tp_int_index(const tp_int_t *k, tp_ki_index_t *index
 
 // --- Forward ---
 
-// z * 2^e_z becomes output i of the row. Returns its size before it is rounded, where that counts.
-static int64_t tp_int_finish(const tp_int_t *k, size_t i, int64_t z, int32_t e_z) {
+int64_t tp_int_finish(const tp_int_t *k, size_t i, int64_t z, int32_t e_z) {
     uint8_t activation = k->t->activation;
     if (activation >= TP_SIGMOID) {
         int32_t t = tp_clip(tp_shift(z, TP_INT_OUT - e_z), 32767);
@@ -241,10 +182,10 @@ static int64_t tp_int_depthwise_at(const tp_int_t *k, int32_t y, int32_t x, int3
         int32_t z[TP_INT_CHANNELS] = {0};
         uint32_t n = channels - c < TP_INT_CHANNELS ? channels - c : TP_INT_CHANNELS;
         tp_k_window_t q = tp_int_window(&k->g, y, x, c);
-        tp_inside_t in = tp_inside(&q);
+        tp_k_inside_t in = tp_k_inside(&q);
         const uint8_t *w = k->w + (size_t)c * taps * k->bytes;
-        for (int32_t v = in.y0; v < in.y1; v++) {
-            for (int32_t u = in.x0; u < in.x1; u++) {
+        for (int32_t v = in.y; v < in.y_end; v++) {
+            for (int32_t u = in.x; u < in.x_end; u++) {
                 const void *from = k->x + tp_place(&q, v, u) * k->bytes;
                 const void *tap = w + tp_tap(&q, v, u) * k->bytes;
                 if (k->wide) {
@@ -308,110 +249,6 @@ static bool tp_int_weights_forward(const tp_int_t *k, uint64_t *macs) {
     return !k->last && !tp_squashes(t) && tp_int_grows(k->m, k->l + 1u, peak, e);
 }
 
-// Pooling, Add, Dropout: z of output i, exponent e.
-typedef struct {
-    int32_t e, shift, keep, limit;
-    const uint8_t *other;
-    int32_t shift_other;
-} tp_int_plain_t;
-
-static tp_int_plain_t tp_int_plain(const tp_int_t *k) {
-    tp_model_t *m = k->m;
-    const tp_layer_t *t = k->t;
-    tp_int_plain_t p = {k->in->e_a, 0, 1, 0, NULL, 0};
-    if (t->kind == TP_LAYER_ADD) {
-        int32_t e = tp_model_ranges(m)[t->other].e_a, apart = p.e - e;
-        p.other = (uint8_t *)tp_map(m, t->other);
-        // The larger exponent's values move up, as far as there is room; then the others down.
-        int32_t up = apart < 0 ? -apart : apart, down = up > 20 ? up - 20 : 0;
-        up = up - down;
-        p.shift = apart > 0 ? -up : down;
-        p.shift_other = apart > 0 ? down : -up;
-        p.e = (apart > 0 ? p.e : e) - up;
-    } else if (t->kind == TP_LAYER_DROPOUT) {
-        float keep = 16384.0f / (1.0f - t->slope) + 0.5f;
-        p.e -= 14;
-        p.keep = m->dropout_key == 0 ? 16384 : keep < 1048576.0f ? (int32_t)keep : 1048576;
-        p.limit = m->dropout_key == 0 ? 0 : (int32_t)(t->slope * 16777216.0f);
-    }
-    return p;
-}
-
-static bool tp_int_dropped(const tp_int_t *k, uint32_t i, int32_t limit) {
-    uint32_t key = k->m->dropout_key + k->l * 0x9e3779b9u + i * 0x85ebca6bu;
-    return limit > 0 && tp_hash(key) >> 8 < (uint32_t)limit;
-}
-
-// z of output i of a row that works value by value.
-static int64_t tp_int_plain_at(const tp_int_t *k, const tp_int_plain_t *p, uint32_t i) {
-    int64_t z = tp_shift(tp_load(k->m, k->x, i), p->shift);
-    if (p->other != NULL) {
-        return z + tp_shift(tp_load(k->m, p->other, i), p->shift_other);
-    }
-    return tp_int_dropped(k, i, p->limit) ? 0 : z * p->keep;
-}
-
-// They may write where they read: first look, then write.
-static void tp_int_plain_forward(const tp_int_t *k) {
-    tp_int_plain_t p = tp_int_plain(k);
-    uint32_t n = tp_row_size(k->t);
-    int64_t peak = 0;
-    for (uint32_t i = 0; i < n && !k->last && !tp_squashes(k->t); i++) {
-        int64_t z = tp_int_plain_at(k, &p, i);
-        z = z >= 0 ? z : k->t->activation == TP_RELU ? 0 : -z;
-        peak = z > peak ? z : peak;
-    }
-    if (!k->last && !tp_squashes(k->t)) {
-        while (tp_int_grows(k->m, k->l + 1u, peak, p.e)) {
-        }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        tp_int_finish(k, i, tp_int_plain_at(k, &p, i), p.e);
-    }
-}
-
-static bool tp_int_pool_forward(const tp_int_t *k) {
-    const tp_layer_t *t = k->t;
-    bool max = t->kind == TP_LAYER_MAX_POOL;
-    int32_t e = k->in->e_a;
-    int64_t peak = 0;
-    size_t i = 0;
-    if (max) {
-        k->range->e_a = k->in->e_a;
-    }
-    for (int32_t place = 0; place < t->h * t->w; place++) {
-        tp_k_window_t q = tp_int_window(&k->g, place / t->w, place % t->w, 0);
-        tp_inside_t in = tp_inside(&q);
-        uint32_t places = (uint32_t)((in.y1 - in.y0) * (in.x1 - in.x0));
-        int32_t up = 31 - tp_map_bits(k->m) - tp_bit_length(places);
-        up = up < 0 ? 0 : up > 8 ? 8 : up;
-        for (int32_t c = 0; c < t->c; c++, i++) {
-            int32_t most = INT32_MIN;
-            int64_t sum = 0;
-            for (int32_t y = in.y0; y < in.y1; y++) {
-                for (int32_t x = in.x0; x < in.x1; x++) {
-                    int32_t v = tp_load(k->m, k->x, tp_place(&q, y, x) + (size_t)c);
-                    most = v > most ? v : most;
-                    sum += v;
-                }
-            }
-            if (max) {
-                if (k->last) {
-                    tp_int_finish(k, i, most, e);
-                } else {
-                    tp_store(k->m, k->out, i, most);
-                }
-                continue;
-            }
-            // Windows at an edge have fewer places; their unit is the same.
-            int64_t z = tp_round_divide(sum * ((int64_t)1 << up), places);
-            z = tp_int_finish(k, i, z * ((int64_t)1 << (8 - up)), e - 8);
-            peak = z > peak ? z : peak;
-        }
-    }
-    return !max && !k->last && tp_int_grows(k->m, k->l + 1u, peak, e - 8);
-}
-
 void tp_int_forward(tp_model_t *m, uint32_t l, uint64_t *macs) {
     tp_int_t k = tp_int_begin_row(m, l);
     uint64_t done = 0;
@@ -465,31 +302,6 @@ static uint32_t tp_int_select(const tp_int_t *k, float y, float y_after) {
     return choice.k;
 }
 
-// The d map of row `source` - 1 takes what a row behind it adds in units of 2^e. Returns how far that
-// has to be shifted right; -1: there is no such map. It is cleared for the `first` one.
-static int32_t tp_int_join(tp_model_t *m, uint32_t source, bool first, int32_t e,
-    const int32_t *unless) {
-    if (source == 0 || tp_table(m)[source - 1u].off_d == 0) {
-        return -1;
-    }
-    int32_t *d = tp_int_delta(m, source - 1u);
-    tp_range_t *range = &tp_model_ranges(m)[source];
-    uint32_t n = tp_row_size(&tp_table(m)[source - 1u]);
-    if (first) {
-        if (d != unless) {
-            memset(d, 0, n * sizeof(*d));
-        }
-        range->e_d = (int16_t)e;
-        return 0;
-    }
-    int32_t common = (e > range->e_d ? e : range->e_d) + 2;
-    for (uint32_t i = 0; i < n; i++) {
-        d[i] = tp_shift(d[i], common - range->e_d);
-    }
-    range->e_d = (int16_t)common;
-    return common - e;
-}
-
 // So many rows of weights are handed to a kernel at once.
 #define TP_INT_ROWS 32u
 
@@ -505,10 +317,10 @@ static void tp_int_rows_dx(const tp_int_t *k, const tp_ki_row_t *rows, uint32_t 
 // The same where each channel has one filter: d of output `at`, channel c, goes back to its window.
 static void tp_int_channel_dx(const tp_int_t *k, int32_t *map, int32_t d, const tp_k_window_t *q,
     int32_t shift, bool some) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_k_inside(q);
     const uint8_t *w = k->w + (size_t)q->c0 * k->g.fan_in * k->bytes;
-    for (int32_t y = in.y0; y < in.y1; y++) {
-        for (int32_t x = in.x0; x < in.x1; x++) {
+    for (int32_t y = in.y; y < in.y_end; y++) {
+        for (int32_t x = in.x; x < in.x_end; x++) {
             size_t at = tp_place(q, y, x);
             if (some && tp_load(k->m, k->x, at) == 0) {
                 continue;
@@ -706,57 +518,6 @@ static void tp_int_filters_update(const tp_int_t *k, tp_mant_t lr) {
             tp_ki_row_update_wide_i16(&row, x, n);
         } else {
             tp_ki_row_update_wide_i8(&row, x, n);
-        }
-    }
-}
-
-// Pooling, Add, Dropout pass d on.
-static void tp_int_pass_on(const tp_int_t *k) {
-    tp_model_t *m = k->m;
-    tp_layer_t *t = k->t;
-    bool mean = t->kind == TP_LAYER_AVERAGE_POOL, first = (t->flags & TP_ROW_FIRST_SOURCE) != 0;
-    if (t->kind == TP_LAYER_ADD) {
-        bool first_other = (t->flags & TP_ROW_FIRST_OTHER) != 0;
-        int32_t s = tp_int_join(m, t->other, first_other, k->range->e_d, k->d);
-        for (uint32_t i = 0; i < tp_row_size(t) && s >= 0; i++) {
-            int32_t *to = tp_int_delta(m, t->other - 1u);
-            to[i] = to == k->d ? k->d[i] : to[i] + tp_shift(k->d[i], s);
-        }
-    }
-    int32_t s = tp_int_join(m, t->source, first, k->range->e_d - (mean ? 8 : 0), k->d);
-    if (s < 0) {
-        return;
-    }
-    int32_t *to = tp_int_delta(m, t->source - 1u);
-    if (t->kind >= TP_LAYER_ADD) {
-        tp_int_plain_t p = tp_int_plain(k);
-        for (uint32_t i = 0; i < tp_row_size(t); i++) {
-            int32_t v = k->d[i];
-            if (t->kind == TP_LAYER_DROPOUT) {
-                int64_t kept = ((int64_t)v * p.keep + 8192) >> 14;
-                v = tp_int_dropped(k, i, p.limit) ? 0 : (int32_t)kept;
-            }
-            to[i] = to == k->d ? v : to[i] + tp_shift(v, s);
-        }
-        return;
-    }
-    const int32_t *d = k->d;
-    for (int32_t place = 0; place < t->h * t->w; place++) {
-        tp_k_window_t q = tp_int_window(&k->g, place / t->w, place % t->w, 0);
-        tp_inside_t in = tp_inside(&q);
-        uint32_t places = (uint32_t)((in.y1 - in.y0) * (in.x1 - in.x0));
-        for (int32_t c = 0; c < t->c; c++, d++) {
-            int32_t share = tp_shift(mean ? tp_round_divide((int64_t)*d * 256, places) : *d, s);
-            size_t first_at = tp_place(&q, in.y0, in.x0) + (size_t)c;
-            for (int32_t y = in.y0; y < in.y1; y++) {
-                for (int32_t x = in.x0; x < in.x1; x++) {
-                    size_t at = tp_place(&q, y, x) + (size_t)c;
-                    bool more = tp_load(m, k->x, at) > tp_load(m, k->x, first_at);
-                    first_at = more ? at : first_at;
-                    to[at] += mean ? share : 0;
-                }
-            }
-            to[first_at] += mean ? 0 : share;
         }
     }
 }

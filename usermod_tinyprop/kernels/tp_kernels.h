@@ -91,6 +91,16 @@ void tp_k_four_update_f32(float *const rows[4], const float g[4], const float *x
 typedef struct {
     int32_t h, w, c, kh, kw, y0, x0, c0, n;
 } tp_k_window_t;
+// The part of it that lies on the map: rows y .. y_end, columns x .. x_end.
+typedef struct {
+    int32_t y, y_end, x, x_end;
+} tp_k_inside_t;
+static inline tp_k_inside_t tp_k_inside(const tp_k_window_t *q) {
+    int32_t y_end = q->y0 + q->kh, x_end = q->x0 + q->kw;
+    return (tp_k_inside_t){q->y0 > 0 ? q->y0 : 0, y_end < q->h ? y_end : q->h,
+        q->x0 > 0 ? q->x0 : 0, x_end < q->w ? x_end : q->w};
+}
+
 // patch (kh, kw, n) = what the window covers, 0 outside.
 void tp_k_gather_f32(float *patch, const float *x, const tp_k_window_t *q);
 // x[place] = x[place] + patch[place], as far as it lies on the map.

@@ -362,19 +362,12 @@ size_t tp_k_rows_update_f32(float *w, float lr, const float *d, const float *x, 
 
 #if TP_MAPS
 
-// The part of the window that lies on the map: rows y..y_end, columns x..x_end.
-typedef struct {
-    int32_t y, y_end, x, x_end;
-} tp_inside_t;
-
-static TP_ONCE tp_inside_t tp_inside(const tp_k_window_t *q) {
-    tp_inside_t in = {q->y0 < 0 ? 0 : q->y0, q->y0 + q->kh > q->h ? q->h : q->y0 + q->kh,
-        q->x0 < 0 ? 0 : q->x0, q->x0 + q->kw > q->w ? q->w : q->x0 + q->kw};
-    return in;
+static TP_ONCE tp_k_inside_t tp_inside(const tp_k_window_t *q) {
+    return tp_k_inside(q);
 }
 
 void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_inside(q);
     size_t n = (size_t)q->n, line = (size_t)q->kw * n;
     if (in.y_end - in.y < q->kh || in.x_end - in.x < q->kw) {
         tp_k_clear_f32(patch, (size_t)q->kh * line);
@@ -396,7 +389,7 @@ void tp_k_gather_f32(float *restrict patch, const float *restrict x, const tp_k_
 }
 
 void tp_k_scatter_add_f32(float *restrict x, const float *restrict patch, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_inside(q);
     size_t n = (size_t)q->n, line = (size_t)q->kw * n;
     size_t width = in.x_end > in.x ? (size_t)(in.x_end - in.x) : 0;
     for (int32_t y = in.y; y < in.y_end; y++) {
@@ -425,7 +418,7 @@ typedef struct {
 
 static bool tp_few(tp_few_t *f, const float *w, const float *d, size_t rows,
     const tp_k_window_t *q, bool by_patch) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_inside(q);
     size_t c = (size_t)q->c, width = (size_t)q->kw * c, line = (size_t)(in.x_end - in.x) * c;
     size_t kept = 0, n = (size_t)q->kh * width;
     f->edge = in.y_end - in.y != q->kh || line != width;
@@ -491,7 +484,7 @@ typedef struct {
 } tp_part_t;
 
 static TP_ONCE tp_part_t tp_part(const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_inside(q);
     tp_part_t p = {in.y_end - in.y, in.x_end - in.x, q->kw, q->w * q->c, q->c,
         (size_t)(in.y * q->w + in.x) * (size_t)q->c + (size_t)q->c0,
         (size_t)((in.y - q->y0) * q->kw + in.x - q->x0)};
@@ -613,7 +606,7 @@ uint32_t tp_k_depthwise_update_f32(float *w, float lr, const float *x, const flo
 }
 
 void tp_k_max_f32(float *restrict out, const float *restrict x, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_inside(q);
     bool first = true;
     for (int32_t y = in.y; y < in.y_end; y++) {
         for (int32_t i = in.x; i < in.x_end; i++) {
@@ -628,7 +621,7 @@ void tp_k_max_f32(float *restrict out, const float *restrict x, const tp_k_windo
 
 void tp_k_max_backward_f32(float *restrict dx, const float *restrict d, const float *restrict x,
     const float *restrict out, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
+    tp_k_inside_t in = tp_inside(q);
     for (int32_t j = 0; j < q->n; j++) {
         bool found = tp_k_is_zero(d[j]);
         for (int32_t y = in.y; y < in.y_end && !found; y++) {
@@ -644,13 +637,9 @@ void tp_k_max_backward_f32(float *restrict dx, const float *restrict d, const fl
     }
 }
 
-static float tp_places(const tp_inside_t *in) {
-    return (float)((in->y_end - in->y) * (in->x_end - in->x));
-}
-
 void tp_k_mean_f32(float *restrict out, const float *restrict x, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
-    float places = tp_places(&in);
+    tp_k_inside_t in = tp_inside(q);
+    float places = (float)((in.y_end - in.y) * (in.x_end - in.x));
     memset(out, 0, (size_t)q->n * sizeof(float));
     for (int32_t y = in.y; y < in.y_end; y++) {
         for (int32_t i = in.x; i < in.x_end; i++) {
@@ -666,8 +655,8 @@ void tp_k_mean_f32(float *restrict out, const float *restrict x, const tp_k_wind
 }
 
 void tp_k_mean_backward_f32(float *restrict dx, const float *restrict d, const tp_k_window_t *q) {
-    tp_inside_t in = tp_inside(q);
-    float places = tp_places(&in);
+    tp_k_inside_t in = tp_inside(q);
+    float places = (float)((in.y_end - in.y) * (in.x_end - in.x));
     for (int32_t j = 0; j < q->n; j++) {
         float share = d[j] / places;
         for (int32_t y = in.y; y < in.y_end && !tp_k_is_zero(d[j]); y++) {
