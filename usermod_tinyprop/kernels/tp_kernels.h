@@ -108,6 +108,17 @@ void tp_k_scatter_add_f32(float *x, const float *patch, const tp_k_window_t *q);
 #if TP_KERNELS_VFP
 // Where the d (n) that are not zero are, rising; how many. kept has room for n.
 size_t tp_k_kept_f32(const float **kept, const float *d, size_t n);
+// So many d are looked at before the rows of what is kept of them get to work.
+#define TP_LISTED 64u
+
+// n rows with their d, or what d takes them on by.
+static inline void tp_k_factors(float **rows, float *factors, float *w, float lr, bool update,
+    const float *d, const float *const *kept, size_t n, size_t cols) {
+    for (size_t r = 0; r < n; r++) {
+        rows[r] = w + (size_t)(kept[r] - d) * cols;
+        factors[r] = update ? -(lr * *kept[r]) : *kept[r];
+    }
+}
 // d[i] = 0 where its bits without the sign, one to the left, are below `from`; of those up to `to` the
 // places, rising, and how many.
 size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_t to);

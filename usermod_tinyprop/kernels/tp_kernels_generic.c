@@ -297,20 +297,6 @@ TP_INLINE void tp_few_rows(float *dx, const float *x, float *const *w, const flo
     }
 }
 
-#if TP_KERNELS_VFP
-// So many d are looked at before the rows of what is kept of them get to work.
-#define TP_LISTED 64u
-
-// n rows with their d, or what d takes them on by.
-TP_INLINE void tp_factors(float **rows, float *factors, float *w, float lr, bool update,
-    const float *d, const float *const *kept, size_t n, size_t cols) {
-    for (size_t r = 0; r < n; r++) {
-        rows[r] = w + (size_t)(kept[r] - d) * cols;
-        factors[r] = update ? -(lr * *kept[r]) : *kept[r];
-    }
-}
-#endif
-
 TP_INLINE TP_ONCE size_t tp_rows(float *dx, const float *x, float *w, float lr, const float *d,
     size_t rows, size_t cols, const tp_k_index_t *index) {
     float *few[TP_SHARE], factors[TP_SHARE];
@@ -324,12 +310,12 @@ TP_INLINE TP_ONCE size_t tp_rows(float *dx, const float *x, float *w, float lr, 
         }
         n += tp_k_kept_f32(list + n, d + from, some);
         for (at = list; n >= TP_SHARE; at += TP_SHARE, n -= TP_SHARE, kept += TP_SHARE) {
-            tp_factors(few, factors, w, lr, dx == NULL, d, at, TP_SHARE, cols);
+            tp_k_factors(few, factors, w, lr, dx == NULL, d, at, TP_SHARE, cols);
             tp_few_rows(dx, x, few, factors, TP_SHARE, cols, index);
         }
     }
     kept += n;
-    tp_factors(few, factors, w, lr, dx == NULL, d, at, n, cols);
+    tp_k_factors(few, factors, w, lr, dx == NULL, d, at, n, cols);
 #else
     for (size_t o = tp_next(d, 0, rows); o < rows; o = tp_next(d, o + 1u, rows)) {
         few[n] = w + o * cols;
@@ -436,7 +422,7 @@ static bool tp_few(tp_few_t *f, const float *w, const float *d, size_t rows,
             return false;
         }
     }
-    tp_factors(f->rows, f->d, row, 0.0f, false, d, list, kept, n);
+    tp_k_factors(f->rows, f->d, row, 0.0f, false, d, list, kept, n);
     f->kept = kept;
     f->at = (size_t)(in.y * q->w + in.x) * c;
     f->lines = by_patch
