@@ -102,10 +102,18 @@ static void systick(void) {
     wraps++;
 }
 
+// The emulated RP2040 takes the start for a wrap; what is counted on ARMv6-M is short, so there none is
+// looked for.
+#ifdef __ARM_ARCH_6M__
+#define COUNT 5u
+#else
+#define COUNT 7u // with the interrupt
+#endif
+
 void bench_begin(void) {
     wraps = 0;
     SYSTICK[2] = 0;
-    SYSTICK[0] = 7;
+    SYSTICK[0] = COUNT;
 }
 
 void bench_end(const char *what) {
