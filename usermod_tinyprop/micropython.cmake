@@ -54,8 +54,10 @@ set(TINYPROP_MAPS 1 CACHE STRING "tinyprop with layers of maps")
 set(TINYPROP_SINGLE 1 CACHE STRING "tinyprop with functions for single kernels")
 set(TINYPROP_INTEGER 1 CACHE STRING "tinyprop with models of integers")
 set(TINYPROP_PROFILE 1 CACHE STRING "tinyprop with profile()")
+set(TINYPROP_CORES 1 CACHE STRING "tinyprop with cores(), on the RP2040 with a worker on core 1")
 add_compile_definitions(TP_MAPS=${TINYPROP_MAPS} TPMOD_SINGLE=${TINYPROP_SINGLE}
-    TP_INTEGER=${TINYPROP_INTEGER} TPMOD_PROFILE=${TINYPROP_PROFILE})
+    TP_INTEGER=${TINYPROP_INTEGER} TPMOD_PROFILE=${TINYPROP_PROFILE}
+    TPMOD_CORES=${TINYPROP_CORES})
 set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")

@@ -3,7 +3,6 @@
 include(${CMAKE_CURRENT_LIST_DIR}/../../usermod_tinyprop/micropython.cmake)
 if(PICO_RP2040)
     target_sources(usermod_tinyprop INTERFACE ${CMAKE_CURRENT_LIST_DIR}/rom_float.c)
-    set(TINYPROP_CORES 1 CACHE STRING "tinyprop with cores(2), a worker on core 1")
     if(TINYPROP_CORES)
         add_compile_definitions(TP_CORES=1)
         target_sources(usermod_tinyprop INTERFACE ${CMAKE_CURRENT_LIST_DIR}/cores.c)

@@ -18,7 +18,7 @@ is not a model or a data set, or is damaged), TypeError (not a number or buffer 
 """
 
 import _tinyprop
-from _tinyprop import Tensor, cores
+from _tinyprop import Tensor
 
 from .dataset import Dataset, FormatError
 from .layers import Activation, Dense, Flatten, Input, ReLU, part
@@ -30,8 +30,11 @@ try:
 except ImportError:
 
     def __getattr__(name):
-        raise AttributeError("no '%s': built without maps, FEATURES=all has them" % name)
+        raise AttributeError("no '%s' in this build, FEATURES=all has it" % name)
 
+
+if hasattr(_tinyprop, "cores"):
+    cores = _tinyprop.cores
 
 __version__ = "0.1.0"
 

@@ -28,6 +28,10 @@
 #ifndef TPMOD_PROFILE
 #define TPMOD_PROFILE 1
 #endif
+// 0 leaves out cores(), which is 1 nearly everywhere.
+#ifndef TPMOD_CORES
+#define TPMOD_CORES 1
+#endif
 
 #define TPMOD_NORETURN __attribute__((noreturn))
 
@@ -166,8 +170,14 @@ tp_model_t *tpmod_model_get(mp_obj_t self_in);
     X(var, MP_QSTR_crc32, tpmod_crc32_obj) \
     X(fixed, MP_QSTR_permute, tpmod_permute_obj) \
     X(var, MP_QSTR_backoff_note, tpmod_backoff_note_obj) \
-    X(var, MP_QSTR_cores, tpmod_cores_obj) \
+    TPMOD_CORES_FUNCTION(X) \
     TPMOD_SINGLE_FUNCTIONS(X)
+
+#if TPMOD_CORES
+#define TPMOD_CORES_FUNCTION(X) X(var, MP_QSTR_cores, tpmod_cores_obj)
+#else
+#define TPMOD_CORES_FUNCTION(X)
+#endif
 
 #if TPMOD_SINGLE
 #define TPMOD_SINGLE_FUNCTIONS(X) \

@@ -41,6 +41,8 @@ static mp_obj_t tpmod_backoff_note(size_t n_args, const mp_obj_t *args) {
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_backoff_note_obj, 4, 4, tpmod_backoff_note);
 
+#if TPMOD_CORES
+
 // cores(n): from now on so many cores share a step. Returns how many do.
 static mp_obj_t tpmod_cores(size_t n_args, const mp_obj_t *args) {
     int32_t n = n_args > 0 ? tpmod_int_in(args[0], "cores", NULL, 1, TP_CORES ? 2 : 1) : 0;
@@ -52,6 +54,8 @@ static mp_obj_t tpmod_cores(size_t n_args, const mp_obj_t *args) {
     return MP_OBJ_NEW_SMALL_INT(n);
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tpmod_cores_obj, 0, 1, tpmod_cores);
+
+#endif
 
 #if TPMOD_SINGLE
 

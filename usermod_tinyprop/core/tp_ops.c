@@ -180,6 +180,8 @@ static inline int32_t tp_bin(int32_t i) {
 #endif
 }
 
+#if TP_MAPS
+
 // What a share of the samples that is well above want / n reaches: few values are below it that are
 // kept after all. 0 where that would be nearly all of them. *top: the largest one.
 static uint32_t tp_reached(const float *d, uint32_t n, uint32_t want, uint32_t *top) {
@@ -204,6 +206,20 @@ static uint32_t tp_reached(const float *d, uint32_t n, uint32_t want, uint32_t *
     *top = most[0];
     return few ? most[rank - 1u] : 0;
 }
+
+#else
+
+// Dense layers alone are too small for it to pay.
+static uint32_t tp_reached(const float *d, uint32_t n, uint32_t want, uint32_t *top) {
+    (void)want;
+    *top = 0;
+    for (uint32_t i = 0; i < n; i += n / TP_SAMPLES) {
+        *top = tp_key(d[i]) > *top ? tp_key(d[i]) : *top;
+    }
+    return 0;
+}
+
+#endif
 
 // Through the window: the bits that the k-th largest key begins with, one to the left, or 0 where
 // it is not in sight. `want` becomes how many of the `rivals` with these bits are kept.
