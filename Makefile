@@ -25,8 +25,10 @@ build-asan:  ## Build build/bin/micropython-asan: the same with sanitizers
 repl: build  ## Open a prompt with tinyprop imported as tp
 	@build/bin/micropython -i -c 'import tinyprop as tp'
 
+# RAM_KERNELS=1: the hottest integer loops of the RP2040 run from RAM.
 firmware:  ## Build a board's firmware: make firmware PORT=rp2 BOARD=RPI_PICO (FEATURES=dense: smaller)
-	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD) $(WITH_FEATURES)
+	@$(PYTHON) scripts/firmware.py $(or $(PORT),rp2) $(BOARD) $(WITH_FEATURES) \
+		$(if $(filter 1,$(RAM_KERNELS)),--ram-kernels)
 
 natmod:  ## Build the native module: make natmod ARCH=x64, or all (FEATURES=dense: smaller)
 	@$(PYTHON) scripts/build_natmod.py $(or $(ARCH),x64) $(WITH_FEATURES)

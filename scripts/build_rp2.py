@@ -150,9 +150,9 @@ def write_uf2(binary, target, family):
     target.write_bytes(b"".join(blocks))
 
 
-def build_rp2(board, wanted=features.ALL):
+def build_rp2(board, wanted=features.ALL, ram_kernels=False):
     """Bring build/firmware/<board>/ up to date; returns the folder. Where `wanted` leaves parts
-    out, its name ends with what there is."""
+    out, its name ends with what there is; with the hottest loops in RAM, with -ram."""
     board = REAL_NAME.get(board, board)
     missing = setup_env.require_packages("firmware") + setup_env.require_packages("build")
     if missing:
@@ -165,7 +165,7 @@ def build_rp2(board, wanted=features.ALL):
     with locked("mpy-cross"):
         make(micropython, "mpy-cross", BUILD / "mpy-cross", ["COPT=-O0"])
     frozen = port_frozen(micropython, board)
-    name = board + wanted.suffix
+    name = board + wanted.suffix + ("-ram" if ram_kernels else "")
     ours, plain = BUILD / f"rp2-{name}", BUILD / f"rp2-{board}-plain"
     with locked(f"rp2-{board}"):
         say(f"Building MicroPython for {board} without tinyprop, to compare ...")
@@ -179,6 +179,7 @@ def build_rp2(board, wanted=features.ALL):
             *(f"-D{v}" for v in wanted.variables()),
             # Who leaves parts out wants a small image: 400 bytes for some speed.
             *([f"-DTINYPROP_KERNELS_OPT={SMALL}"] if wanted.left_out else []),
+            *(["-DTINYPROP_RAM_KERNELS=1"] if ram_kernels else []),
         ]
         cmake_build(micropython, board, ours, options)
         folder = install(ours, BUILD / "firmware" / name, FAMILY[BOARDS[board][0]])

@@ -28,6 +28,7 @@ def main():
     parser.add_argument("port", help=", ".join(BUILDERS))
     parser.add_argument("board", nargs="?", default="", help="default: the port's usual board")
     parser.add_argument("--features", default="all", help=features.HELP)
+    parser.add_argument("--ram-kernels", action="store_true", help="rp2: hottest loops in RAM")
     arguments = parser.parse_args()
     boards = BUILDERS.get(arguments.port)
     if boards is None:
@@ -35,7 +36,13 @@ def main():
     board = arguments.board or DEFAULT_BOARD[arguments.port]
     if board not in boards:
         fail(f"no recipe for BOARD={board} of {arguments.port}: there is {', '.join(boards)}")
-    boards[board](board, features.Features(arguments.features))
+    wanted = features.Features(arguments.features)
+    if not arguments.ram_kernels:
+        boards[board](board, wanted)
+    elif arguments.port == "rp2":
+        build_rp2.build_rp2(board, wanted, ram_kernels=True)
+    else:
+        fail(f"RAM_KERNELS=1 is for PORT=rp2, not {arguments.port}")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
 set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
 # 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
 set(TINYPROP_FUSED 0 CACHE STRING "Fused multiply-adds in tinyprop's kernels")
+# 1: the hottest integer loops of the RP2040 run from RAM (0.8 kB of it).
+set(TINYPROP_RAM_KERNELS 0 CACHE STRING "tinyprop's hottest loops in RAM")
 # 0 leaves out what only networks of maps need (core/tp_config.h), and the functions for single
 # kernels (binding/tpmod.h). For the whole folder, so that MicroPython's search for names sees it.
 set(TINYPROP_MAPS 1 CACHE STRING "tinyprop with layers of maps")
@@ -62,6 +64,6 @@ set(TINYPROP_NUMERICS -ffp-contract=off -fno-fast-math -fno-math-errno)
 set_source_files_properties(${TINYPROP_CORE} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_CORE_OPT};${TINYPROP_NUMERICS}")
 set_source_files_properties(${TINYPROP_KERNELS} PROPERTIES
-    COMPILE_OPTIONS "${TINYPROP_KERNELS_OPT};${TINYPROP_NUMERICS};-DTP_FUSED=${TINYPROP_FUSED}")
+    COMPILE_OPTIONS "${TINYPROP_KERNELS_OPT};${TINYPROP_NUMERICS};-DTP_FUSED=${TINYPROP_FUSED};-DTP_RAM_KERNELS=${TINYPROP_RAM_KERNELS}")
 set_source_files_properties(${TINYPROP_BINDING} PROPERTIES
     COMPILE_OPTIONS "${TINYPROP_BINDING_OPT};${TINYPROP_NUMERICS}")

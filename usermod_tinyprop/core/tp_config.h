@@ -40,6 +40,11 @@
 #define TP_FUSED 0
 #endif
 
+// 1: the hottest loops of a Cortex-M0+ lie in a section that the RP2040's linker script puts into RAM.
+#ifndef TP_RAM_KERNELS
+#define TP_RAM_KERNELS 0
+#endif
+
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tinyprop needs a little-endian machine"
 #endif

@@ -16,6 +16,12 @@
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
 #define TP_NAKED __attribute__((naked, noipa))
+// The loops over weights that cost most may lie in RAM (RP2040: flash is read through a cache).
+#if TP_RAM_KERNELS
+#define TP_HOT __attribute__((section(".time_critical.tinyprop")))
+#else
+#define TP_HOT
+#endif
 // Each with its own block on the stack, one at a time.
 #define TP_APART __attribute__((noinline))
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -151,7 +157,7 @@ TP_FOUR_DOTS(tp_four_dots_i16, int16_t, int64_t, "ldrsh", "2", "2", MORE_SUMS)
     AT(load, "r1", "r10") \
     AT(load, "r4", "r11")
 #define TP_FOUR_INDEX(name, type, sum_type, load, scale, half, sums_out) \
-    TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
+    TP_HOT TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
         size_t stride, const uint16_t *columns, const uint16_t *end) { \
         __asm volatile( \
             SAVE \
@@ -317,7 +323,7 @@ typedef struct {
 } tp_list_t;
 
 #define TP_LIST(name, sums) \
-    TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
+    TP_HOT TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
         __asm volatile( \
             SAVE \
             "mov r7, r0\n" "adds r7, #20\n" "ldm r7!, {r1-r5}\n" \
