@@ -81,10 +81,10 @@ class _Lists(_Source):
         self.x, self.y = x[i], y[i]
 
 
-class _File(_Rows):
-    # y is what reads a sample into x.
-    def __init__(self, m, data, n):
-        self.m, self.x, self.y, self.n = m, data.x, data.read, n
+class _File(_Source):
+    # Without the tuple that data[i] would make.
+    def get(self, i):
+        self.x, self.y = self.data.x, self.data.read(i)
 
 
 class _Stream(_Source):
