@@ -27,14 +27,11 @@ from .sequential import Sequential, load
 
 try:
     from .maps import *
+    from _tinyprop import cores
 except ImportError:
 
     def __getattr__(name):
         raise AttributeError("no '%s' in this build, FEATURES=all has it" % name)
-
-
-if hasattr(_tinyprop, "cores"):
-    cores = _tinyprop.cores
 
 __version__ = "0.1.0"
 

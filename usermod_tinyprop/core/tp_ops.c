@@ -239,7 +239,7 @@ static uint32_t tp_window_found(uint16_t *bins, const float *d, uint32_t n, uint
         uint32_t u;
         memcpy(&u, &d[i], sizeof(u));
         u <<= 1; // without the sign
-        if (u >= low) {
+        if (!TP_MAPS || u >= low) {
             bins[tp_bin((int32_t)(u >> (TP_WINDOW_REST + 1u)) - base)]++;
         }
     }

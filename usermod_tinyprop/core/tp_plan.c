@@ -435,8 +435,10 @@ int tp_layout(const tp_spec_t *s, tp_plan_t *plan, tp_model_t *m, tp_layer_t *ta
                 index = s->zero_skip > 0 && g.fan_in > index ? g.fan_in : index;
             } else if (pass == 1) {
                 // Velocities of integer weights have 16 bits, those of biases 32.
-                uint32_t slots = ints ? ((moved - t->c) * 2u + 3u) / 4u + t->c : moved;
-                slots = moved < TP_TOO_MANY ? slots : TP_TOO_MANY;
+                uint32_t slots = moved;
+                if (ints && moved < TP_TOO_MANY) {
+                    slots = ((moved - t->c) * 2u + 3u) / 4u + t->c;
+                }
                 t->off_m = tp_take(&c, trains && momentum ? slots : 0, &plan->optimizer);
                 t->off_v = tp_take(&c, trains && adam ? moved : 0, &plan->optimizer);
             } else {
