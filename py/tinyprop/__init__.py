@@ -27,11 +27,14 @@ from .sequential import Sequential, load
 
 try:
     from .maps import *
+
+    # isort: split
     from _tinyprop import cores
 except ImportError:
 
     def __getattr__(name):
         raise AttributeError("no '%s' in this build, FEATURES=all has it" % name)
+
 
 __version__ = "0.1.0"
 

@@ -21,7 +21,7 @@ typedef struct {
 
 // --- Making ---
 
-static const char tpmod_too_large[] = "a tensor has at most 2147483647 elements and bytes";
+static const char tpmod_too_large[] = "a tensor has at most 2147483647 bytes";
 
 static uint32_t tpmod_count(const uint32_t *dims, uint32_t ndim) {
     uint64_t count = 1;
@@ -213,7 +213,7 @@ static tpmod_tensor_t tpmod_tensor_part(const tpmod_tensor_t *self, mp_obj_t ind
         }
         if (!tpmod_is_int(items[i])) {
             tpmod_raise(&mp_type_TypeError,
-                "tensor indices are integers, or one slice of the first axis");
+                "an index is an integer, or one slice of the first axis");
         }
         mp_int_t at = mp_obj_get_int(items[i]);
         at = at < 0 ? at + (mp_int_t)length : at;

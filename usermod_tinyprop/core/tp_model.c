@@ -230,13 +230,12 @@ int tp_set_optimizer(tp_model_t *m, const tp_opt_t *opt, tp_fault_t *fault) {
             opt->weight_decay, 0.0f, 0.0f);
     }
     if (opt->kind != m->opt.kind) {
-        return tp_fail_count(fault, TP_ERR_RANGE, "optimizer kind (fixed when the model is made)",
-            -1, opt->kind, m->opt.kind, m->opt.kind);
+        return tp_fail_count(fault, TP_ERR_RANGE, "optimizer kind (fixed by the model)", -1,
+            opt->kind, m->opt.kind, m->opt.kind);
     }
     if (tp_keeps_momentum(opt) != tp_keeps_momentum(&m->opt)) {
-        return tp_fail(fault, TP_ERR_RANGE,
-            "momentum (from or to 0: fixed when the model is made)", -1, opt->momentum,
-            m->opt.momentum, m->opt.momentum);
+        return tp_fail(fault, TP_ERR_RANGE, "momentum (0 or not: fixed by the model)", -1,
+            opt->momentum, m->opt.momentum, m->opt.momentum);
     }
     m->opt = *opt;
     return TP_OK;
