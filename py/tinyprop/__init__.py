@@ -26,9 +26,7 @@ from .policies import SGD, Adam, Full, TinyProp, TinyPropV2, TopK
 from .sequential import Sequential, load
 
 try:
-    from .maps import *
-
-    # isort: split
+    from .maps import *  # noqa: I001 - the larger part first
     from _tinyprop import cores
 except ImportError:
 
