@@ -344,7 +344,7 @@ static void tpmod_parse_target(const tp_model_t *m, mp_obj_t y, tp_target_t *tar
         }
         *value = tpmod_float(y);
     } else if (tpmod_is_int(y)) {
-        tpmod_raise_value("y has more than 30 bits");
+        tpmod_raise_value("y is an integer of more than 30 bits");
     } else {
         tpmod_view(y, "y", &target->values);
     }

@@ -213,7 +213,7 @@ static tpmod_tensor_t tpmod_tensor_part(const tpmod_tensor_t *self, mp_obj_t ind
         }
         if (!tpmod_is_int(items[i])) {
             tpmod_raise(&mp_type_TypeError,
-                "an index is an integer, or one slice of the first axis");
+                "tensor indices are integers, or one slice of the first axis");
         }
         mp_int_t at = mp_obj_get_int(items[i]);
         at = at < 0 ? at + (mp_int_t)length : at;

@@ -1,7 +1,7 @@
 # Cortex-M4F: single-precision floating-point unit.
 QEMU_ARCH = arm
 QEMU_MACHINE = mps2-an386
-MICROPY_HEAP_SIZE = 327680
+MICROPY_HEAP_SIZE = 360448
 FLOAT_ABI ?= hard
 
 CFLAGS += -mthumb -mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=$(FLOAT_ABI)
