@@ -21,7 +21,7 @@ typedef struct {
 
 // --- Making ---
 
-static const char tpmod_too_large[] = "a tensor has at most 2147483647 bytes";
+static const char tpmod_too_large[] = "a tensor has at most 2147483647 elements and bytes";
 
 static uint32_t tpmod_count(const uint32_t *dims, uint32_t ndim) {
     uint64_t count = 1;
