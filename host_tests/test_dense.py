@@ -101,6 +101,16 @@ def test_weights_are_those_of_the_whole_build(mpy, small_mpy, tmp_path):
     )
 
 
+def test_integers_without_maps_have_the_weights_of_the_whole_build(mpy, tmp_path):
+    binary = build_unix.build_unix(wanted=features.Features("dense,integers"))
+    _, whole = run(mpy, ON_TARGET / "crc_of_training.py", tmp_path)
+    kept = [line for line in whole.splitlines() if "-maps" not in line]
+    assert sum("-i8" in line or "-i16" in line for line in kept) >= 2
+    code, out = run(binary, ON_TARGET / "crc_of_training.py", tmp_path)
+    # Where there are no maps, another dense network trains with momentum.
+    assert code == 0 and set(kept) <= set(out.splitlines())
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_on_target_scripts_pass_without_maps(small_mpy, script, tmp_path):
     code, out = run(small_mpy, ON_TARGET / f"{script}.py", tmp_path)

@@ -26,6 +26,14 @@ tp_geometry_t tp_geometry(const tp_layer_t *t, tp_shape_t in) {
     if (!TP_MAPS) {
         g.filters = t->c;
         g.fan_in = tp_elements(in);
+#if TP_INTEGER // its files know windows in every build: here that of a dense layer
+        g.kh = in.h;
+        g.kw = in.w;
+        g.sh = g.sw = 1;
+        g.top = g.left = 0;
+        g.groups = 1;
+        g.contiguous = true;
+#endif
         return g;
     }
     g.kh = dense ? in.h : tp_or(t->kernel_h, in.h);
