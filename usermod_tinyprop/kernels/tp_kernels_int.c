@@ -102,7 +102,7 @@ TP_KI_INDEX(i16, int16_t)
 
 #endif
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE && !TP_KERNELS_SSE2_INT
 
 #if TP_KERNELS_ARMV7M
 #define TP_KI_FOUR_DOTS(name) \
@@ -242,7 +242,7 @@ static inline int32_t tp_ki_clip_i16(int32_t v) {
 }
 #endif
 
-#if !TP_KERNELS_MVE
+#if !TP_KERNELS_MVE && !TP_KERNELS_SSE2_INT
 
 // Two columns share their noise. x is of x_type.
 #define TP_KI_ROW(name, type, x_type, clip) \
@@ -294,7 +294,7 @@ void tp_ki_row_update_wide_i16(const tp_ki_row_t *row, const int16_t *x, size_t 
 TP_KI_MOMENTUM(i8, int8_t)
 TP_KI_MOMENTUM(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE && !TP_KERNELS_SSE2_INT
 
 TP_KI_ROW(tp_ki_row_i8, int8_t, int8_t, tp_ki_clip_i8)
 
@@ -334,13 +334,20 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 
 #endif
 
-#define TP_KI_AXPY(name, type) \
+#define TP_KI_CHANNELS(name, type) \
     void tp_ki_channels_##name(int32_t *restrict z, const type *w, size_t taps, const type *x, \
         size_t n) { \
         for (int32_t *end = z + n; z < end; z++, w += taps, x++) { \
             *z += *w * *x; \
         } \
-    } \
+    }
+
+TP_KI_CHANNELS(i8, int8_t)
+TP_KI_CHANNELS(i16, int16_t)
+
+#if !TP_KERNELS_SSE2_INT
+
+#define TP_KI_AXPY(name, type) \
     void tp_ki_axpy_##name(int32_t *sum, int32_t d, const type *x, size_t n) { \
         for (size_t i = 0; i < n; i++) { \
             sum[i] += d * x[i]; \
@@ -350,7 +357,9 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 TP_KI_AXPY(i8, int8_t)
 TP_KI_AXPY(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M && !TP_KERNELS_MVE
+#endif
+
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_MVE && !TP_KERNELS_SSE2_INT
 
 // A row that is not there counts with g = 0.
 #define TP_KI_DX(name, type, dx_shift) \

@@ -20,6 +20,8 @@
 #define TP_KERNELS_DSP 1
 #elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__thumb2__) && defined(__ARM_ARCH_7M__)
 #define TP_KERNELS_ARMV7M 1
+#elif TP_INTEGER && !TP_GENERIC_ONLY && defined(__SSE2__)
+#define TP_KERNELS_SSE2_INT 1
 #endif
 #ifndef TP_KERNELS_ARMV6M
 #define TP_KERNELS_ARMV6M 0
@@ -32,6 +34,9 @@
 #endif
 #ifndef TP_KERNELS_ARMV7M
 #define TP_KERNELS_ARMV7M 0
+#endif
+#ifndef TP_KERNELS_SSE2_INT
+#define TP_KERNELS_SSE2_INT 0
 #endif
 
 // Columns whose input is not zero, rising; NULL stands for all columns.
@@ -134,7 +139,7 @@ void tp_ki_row_momentum_i8(const tp_ki_row_t *row, const tp_ki_velocity_t *q, co
 void tp_ki_row_momentum_i16(const tp_ki_row_t *row, const tp_ki_velocity_t *q, const int16_t *x,
     size_t cols);
 
-// sum[i] += d * x[i]
+// sum[i] += d * x[i]; |d| <= 32767
 void tp_ki_axpy_i8(int32_t *sum, int32_t d, const int8_t *x, size_t n);
 void tp_ki_axpy_i16(int32_t *sum, int32_t d, const int16_t *x, size_t n);
 
