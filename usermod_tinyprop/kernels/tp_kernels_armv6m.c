@@ -12,6 +12,9 @@
 #define TP_BLOCK 512u
 // Words of a list, there too.
 #define TP_LISTED 64u
+// Inputs that are not zero, and rows that take them, at a time.
+#define TP_TERMS 128u
+#define TP_SUMS 64u
 
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
@@ -100,9 +103,12 @@ TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
     FOUND("lsls r6, r4, #16\n") FOUND("lsrs r6, r4, #16\n")
     FOUND("lsls r6, r5, #16\n") FOUND("lsrs r6, r5, #16\n"))
 
-// Four sums where r0 pointed to.
+// Four sums where r0 pointed to, or added to those there.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
+
+#define ONE_MORE(sum) "ldr r4, [r0]\n" "add r4, " sum "\n" "stm r0!, {r4}\n"
+#define ADD_SUMS "ldr r0, [sp]\n" ONE_MORE("r8") ONE_MORE("r9") ONE_MORE("r10") ONE_MORE("r11")
 
 // They are added to four of 64 bits there.
 #define MORE(sum) \
@@ -144,51 +150,51 @@ TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
 TP_FOUR_DOTS(tp_four_dots_i8, int8_t, int32_t, "ldrsb", "1", "1", SUMS)
 TP_FOUR_DOTS(tp_four_dots_i16, int16_t, int64_t, "ldrsh", "2", "2", MORE_SUMS)
 
-// The same over the columns up to `end`, at least one; four in a turn, the first turn from its middle.
-// `half`: half of the bytes of the code of a column.
+// An input that is not zero: where its weight lies in a row, in bytes.
+typedef struct {
+    uint32_t at;
+    int32_t x;
+} tp_term_t;
+
+// sums[r] += row r of w times the terms from .. to, at least one; eight in a turn, the first turn from
+// its middle. 26: bytes of the code of a term.
 #define AT(load, row, sum) load " r7, [" row ", r5]\n" "muls r7, r6\n" "add " sum ", r7\n"
-#define NEXT(at, load, scale) \
-    "ldrh r5, [r3, #" at "]\n" \
-    scale \
-    load " r6, [r2, r5]\n" \
-    AT(load, "r1", "r8") \
-    AT(load, "r4", "r9") \
-    "add r5, r12\n" \
-    AT(load, "r1", "r10") \
-    AT(load, "r4", "r11")
-#define TP_FOUR_INDEX(name, type, sum_type, load, scale, half, sums_out) \
-    TP_HOT TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
-        size_t stride, const uint16_t *columns, const uint16_t *end) { \
+#define NEXT(load) \
+    "ldm r3!, {r5, r6}\n" \
+    AT(load, "r0", "r8") \
+    AT(load, "r1", "r9") \
+    AT(load, "r4", "r10") \
+    AT(load, "r2", "r11")
+#define TP_FOUR_TERMS(name, sum_type, load, sums_out) \
+    TP_HOT TP_NAKED static void name(sum_type sums[4], const void *w, size_t stride, \
+        const tp_term_t *from, const tp_term_t *to) { \
         __asm volatile( \
             SAVE \
-            "ldr r5, [sp, #44]\n" \
-            "mov lr, r5\n" \
-            "adds r4, r1, r3\n" /* r1, r4: rows 0 and 1; 2 and 3 are r12 further */ \
-            "adds r3, r3, r3\n" \
-            "mov r12, r3\n" \
-            "ldr r3, [sp, #40]\n" \
+            "ldr r5, [sp, #40]\n" \
+            "mov r12, r5\n" \
             ZERO \
+            "mov r0, r1\n" \
+            "adds r1, r0, r2\n" \
+            "adds r4, r1, r2\n" \
+            "adds r2, r4, r2\n" \
             "subs r5, r3, r5\n" \
-            "movs r6, #6\n" \
-            "ands r5, r6\n" /* columns that are missing in the first turn, twice */ \
-            "subs r3, r3, r5\n" \
-            "movs r6, #" half "\n" \
+            "movs r6, #56\n" \
+            "ands r5, r6\n" /* terms that are missing in the first turn, times 8 */ \
+            "lsrs r5, r5, #3\n" \
+            "movs r6, #26\n" \
             "muls r5, r6\n" \
             "add pc, r5\n" \
             "nop\n" \
             "1:\n" \
-            NEXT("0", load, scale) \
-            NEXT("2", load, scale) \
-            NEXT("4", load, scale) \
-            NEXT("6", load, scale) \
-            "adds r3, #8\n" \
-            "cmp r3, lr\n" \
+            NEXT(load) NEXT(load) NEXT(load) NEXT(load) \
+            NEXT(load) NEXT(load) NEXT(load) NEXT(load) \
+            "cmp r3, r12\n" \
             "bne 1b\n" \
             sums_out \
             RESTORE); \
     }
-TP_FOUR_INDEX(tp_four_index_i8, int8_t, int32_t, "ldrsb", "", "15", SUMS)
-TP_FOUR_INDEX(tp_four_index_i16, int16_t, int64_t, "ldrsh", "lsls r5, r5, #1\n", "16", MORE_SUMS)
+TP_FOUR_TERMS(tp_four_terms_i8, int32_t, "ldrsb", ADD_SUMS)
+TP_FOUR_TERMS(tp_four_terms_i16, int64_t, "ldrsh", MORE_SUMS)
 
 // Where an update stands. The loops below end before a word with a weight that may have to be
 // clipped (w < end then), with x and noise behind it.
@@ -412,9 +418,75 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
 TP_KI_INDEX(i8, int8_t)
 TP_KI_INDEX(i16, int16_t)
 
+// floor(sum * 2^-shift), which fits.
+static inline int32_t tp_shifted(int64_t sum, uint32_t shift) {
+    uint32_t high = (uint32_t)(sum >> 32), low = (uint32_t)sum >> shift;
+    return (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
+}
+
+// The next terms of columns .. end; returns how far they reach. Of int16 the sum of |x| is below 2^16,
+// so that the sums of their products fit 32 bits.
+static const uint16_t *tp_next_terms(bool wide, tp_term_t *to, tp_term_t **after, const void *x,
+    const uint16_t *columns, const uint16_t *end) {
+    int32_t room = 65535;
+    end = end - columns > (ptrdiff_t)TP_TERMS ? columns + TP_TERMS : end;
+    if (!wide) {
+        for (; columns < end; columns++, to++) {
+            *to = (tp_term_t){*columns, ((const int8_t *)x)[*columns]};
+        }
+    }
+    for (; columns < end; columns++, to++) {
+        uint32_t at = 2u * *columns;
+        int32_t v = *(const int16_t *)(const void *)((const uint8_t *)x + at);
+        room -= v < 0 ? -v : v;
+        if (room < 0) {
+            break;
+        }
+        *to = (tp_term_t){at, v};
+    }
+    *after = to;
+    return columns;
+}
+
+// Over an index: four rows at a time, at least four; the last four may overlap those before.
+static TP_APART void tp_index_matvec(bool wide, int32_t *z, const uint8_t *w, const void *x,
+    size_t rows, size_t stride, uint32_t shift, const tp_ki_index_t *index) {
+    tp_term_t terms[TP_TERMS], *after;
+    union {
+        int64_t wide[TP_SUMS];
+        int32_t small[TP_SUMS];
+    } sums;
+    for (size_t first = 0, next; first < rows; first = next) {
+        const uint16_t *c = index->columns, *end = c + index->total;
+        next = rows - first < TP_SUMS ? rows : first + TP_SUMS;
+        memset(&sums, 0, wide ? sizeof(sums.wide) : sizeof(sums.small));
+        while (c < end) {
+            c = tp_next_terms(wide, terms, &after, x, c, end);
+            for (size_t o = first; o < next; o += 4u) {
+                const uint8_t *row = w + (o + 4u > rows ? rows - 4u : o) * stride;
+                if (wide) {
+                    tp_four_terms_i16(sums.wide + (o - first), row, stride, terms, after);
+                } else {
+                    tp_four_terms_i8(sums.small + (o - first), row, stride, terms, after);
+                }
+            }
+        }
+        for (size_t o = first; o < next; o += 4u) {
+            int32_t *to = z + (o + 4u > rows ? rows - 4u : o);
+            for (size_t r = o - first; r < o - first + 4u; r++) {
+                *to++ = wide ? tp_shifted(sums.wide[r], shift) : sums.small[r];
+            }
+        }
+    }
+}
+
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
+    if (index != NULL && rows >= 4u) {
+        tp_index_matvec(false, z, (const void *)w, x, rows, cols, 0, index);
+        return;
+    }
     for (size_t o = 0; o < rows;) {
         // The last four overlap those before.
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
@@ -427,11 +499,7 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
             }
             z[o++] = sum;
         } else {
-            if (index != NULL) {
-                tp_four_index_i8(z + at, row, x, cols, index->columns, index->columns + n);
-            } else {
-                tp_four_dots_i8(z + at, row, x, cols, cols);
-            }
+            tp_four_dots_i8(z + at, row, x, cols, cols);
             o += 4u;
         }
     }
@@ -442,6 +510,10 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     uint32_t shift, const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
     const uint16_t *columns = index != NULL ? index->columns : NULL;
+    if (index != NULL && rows >= 4u) {
+        tp_index_matvec(true, z, (const void *)w, x, rows, 2u * cols, shift, index);
+        return;
+    }
     for (size_t o = 0; o < rows;) {
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
         const int16_t *row = w + at * cols;
@@ -457,15 +529,12 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
                     part += row[i] * x[i];
                 }
                 sums[0] += part;
-            } else if (columns != NULL) {
-                tp_four_index_i16(sums, row, x, 2u * cols, columns + from, columns + from + some);
             } else {
                 tp_four_dots_i16(sums, row + from, x + from, 2u * cols, 2u * some);
             }
         }
         for (size_t r = 0; r < taken; r++) {
-            uint32_t high = (uint32_t)(sums[r] >> 32), low = (uint32_t)sums[r] >> shift;
-            z[at + r] = (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
+            z[at + r] = tp_shifted(sums[r], shift);
         }
         o += taken;
     }
