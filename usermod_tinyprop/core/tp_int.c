@@ -544,13 +544,12 @@ float tp_int_sum_abs(tp_model_t *m, uint32_t l) {
     const int32_t *d = tp_int_delta(m, l);
     uint32_t n = tp_row_size(&tp_table(m)[l]);
     uint64_t sum = 0;
-    uint32_t some = 0; // of 2^16 values of 15 bits
-    for (uint32_t i = 0; i < n; i++) {
-        some += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
-        if ((i & 65535u) == 65535u || i + 1u == n) {
-            sum += some;
-            some = 0;
+    for (uint32_t i = 0; i < n;) {
+        uint32_t some = 0, end = n - i < 65536u ? n : i + 65536u; // so many of 15 bits fit
+        for (; i < end; i++) {
+            some += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
         }
+        sum += some;
     }
     int32_t over = tp_bit_length(sum) - 32;
     over = over > 0 ? over : 0;

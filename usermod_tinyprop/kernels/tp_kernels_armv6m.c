@@ -11,7 +11,7 @@
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 512u
 // Words of a list, there too.
-#define TP_LISTED 64u
+#define TP_LISTED 96u
 // Inputs that are not zero, and rows that take them, at a time.
 #define TP_TERMS 128u
 #define TP_SUMS 64u
@@ -196,6 +196,25 @@ typedef struct {
 TP_FOUR_TERMS(tp_four_terms_i8, int32_t, "ldrsb", ADD_SUMS)
 TP_FOUR_TERMS(tp_four_terms_i16, int64_t, "ldrsh", MORE_SUMS)
 
+// The terms of columns .. end, at least one; returns where they end. Of int16 the sum of |x| stays
+// below 2^16, so that the sums of their products fit 32 bits.
+#define TP_LIST_TERMS(name, scale, load, room) \
+    TP_NAKED static tp_term_t *name(tp_term_t *to, const uint16_t *columns, const uint16_t *end, \
+        const void *x) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r7, lr}\n" "movs r6, #1\n" "lsls r6, r6, #16\n" "subs r6, #1\n" \
+            "1:\n" \
+            "ldrh r4, [r1]\n" scale load " r5, [r3, r4]\n" \
+            room \
+            "stm r0!, {r4, r5}\n" "adds r1, #2\n" "cmp r1, r2\n" "blo 1b\n" \
+            "2:\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+TP_LIST_TERMS(tp_terms_i8, "", "ldrsb", "")
+TP_LIST_TERMS(tp_terms_i16, "lsls r4, r4, #1\n", "ldrsh",
+    "asrs r7, r5, #31\n" "adds r6, r6, r7\n" "eors r7, r5\n" "subs r6, r6, r7\n" "bmi 2f\n")
+
 // Where an update stands. The loops below end before a word with a weight that may have to be
 // clipped (w < end then), with x and noise behind it.
 typedef struct {
@@ -227,7 +246,6 @@ typedef struct {
     "tst r6, r5\n" \
     "bne 3f\n"
 #define LOOK_AGAIN \
-    "3:\n" \
     "eors r6, r4\n" \
     "subs r4, r4, r6\n" \
     "eors r6, r5\n" \
@@ -246,6 +264,7 @@ typedef struct {
     "cmp r0, lr\n" \
     "bne 1b\n" \
     "b 4f\n" \
+    "3:\n" \
     LOOK_AGAIN \
     "4:\n" \
     "ldr r4, [sp]\n" \
@@ -328,23 +347,26 @@ typedef struct {
     uint32_t noise, fields, lanes, signs, bias; // fields of int16: w
 } tp_list_t;
 
-#define TP_LIST(name, sums) \
+#define TP_LIST(name, sums, look) \
     TP_HOT TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
         __asm volatile( \
             SAVE \
             "mov r7, r0\n" "adds r7, #20\n" "ldm r7!, {r1-r5}\n" \
             "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
             "ldm r0!, {r1-r3, r6, r7}\n" "mov lr, r2\n" "str r7, [sp]\n" \
-            "mov r7, r6\n" \
+            "mov r7, r6\n" "mov r0, r11\n" \
             "1:\n" \
             "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" \
             sums \
-            "ldr r6, [r2]\n" "adds r4, r4, r6\n" "mov r5, r11\n" \
-            LOOK \
+            "ldr r6, [r2]\n" "adds r4, r4, r6\n" \
+            look \
+            "bne 3f\n" \
             "2:\n" \
             "str r4, [r2]\n" \
             "5:\n" \
             "cmp r1, lr\n" "bne 1b\n" "b 4f\n" \
+            "3:\n" \
+            "mov r5, r11\n" \
             LOOK_AGAIN \
             "subs r1, r1, #16\n" \
             "4:\n" \
@@ -356,11 +378,13 @@ TP_LIST(tp_list_i8,
     "adds r5, r5, r6\n" "lsrs r4, r7\n" "lsrs r5, r7\n" "mov r0, r9\n" "ands r4, r0\n"
     "ands r5, r0\n" "lsls r5, r5, #8\n" "ldr r0, [sp]\n" "adds r2, r2, r0\n"
     "add r4, r12\n" "adds r4, r4, r5\n"
-    "beq 5f\n") // no weight changes
+    "beq 5f\n", // no weight changes
+    "mov r5, r11\n" "eors r6, r4\n" "tst r6, r5\n")
 TP_LIST(tp_list_i16,
     "lsrs r6, r6, #16\n" "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n"
     "adds r5, r5, r6\n" "asrs r4, r4, #16\n" "ands r5, r7\n" "add r2, r9\n"
-    "adds r4, r4, r5\n")
+    "adds r4, r4, r5\n",
+    "eors r6, r4\n" "tst r6, r0\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -424,30 +448,6 @@ static inline int32_t tp_shifted(int64_t sum, uint32_t shift) {
     return (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
 }
 
-// The next terms of columns .. end; returns how far they reach. Of int16 the sum of |x| is below 2^16,
-// so that the sums of their products fit 32 bits.
-static const uint16_t *tp_next_terms(bool wide, tp_term_t *to, tp_term_t **after, const void *x,
-    const uint16_t *columns, const uint16_t *end) {
-    int32_t room = 65535;
-    end = end - columns > (ptrdiff_t)TP_TERMS ? columns + TP_TERMS : end;
-    if (!wide) {
-        for (; columns < end; columns++, to++) {
-            *to = (tp_term_t){*columns, ((const int8_t *)x)[*columns]};
-        }
-    }
-    for (; columns < end; columns++, to++) {
-        uint32_t at = 2u * *columns;
-        int32_t v = *(const int16_t *)(const void *)((const uint8_t *)x + at);
-        room -= v < 0 ? -v : v;
-        if (room < 0) {
-            break;
-        }
-        *to = (tp_term_t){at, v};
-    }
-    *after = to;
-    return columns;
-}
-
 // Over an index: four rows at a time, at least four; the last four may overlap those before.
 static TP_APART void tp_index_matvec(bool wide, int32_t *z, const uint8_t *w, const void *x,
     size_t rows, size_t stride, uint32_t shift, const tp_ki_index_t *index) {
@@ -461,7 +461,9 @@ static TP_APART void tp_index_matvec(bool wide, int32_t *z, const uint8_t *w, co
         next = rows - first < TP_SUMS ? rows : first + TP_SUMS;
         memset(&sums, 0, wide ? sizeof(sums.wide) : sizeof(sums.small));
         while (c < end) {
-            c = tp_next_terms(wide, terms, &after, x, c, end);
+            const uint16_t *to = (size_t)(end - c) > TP_TERMS ? c + TP_TERMS : end;
+            after = wide ? tp_terms_i16(terms, c, to, x) : tp_terms_i8(terms, c, to, x);
+            c += after - terms;
             for (size_t o = first; o < next; o += 4u) {
                 const uint8_t *row = w + (o + 4u > rows ? rows - 4u : o) * stride;
                 if (wide) {
