@@ -337,6 +337,32 @@ typedef struct {
     uint32_t noise;   // of a row whose own noise is 0
 } tp_word_t;
 
+// Those of int16 with a column of columns .. end, up to `limit`: where the list ends, and above that
+// the columns that were taken. `step`: noise from column to column.
+TP_NAKED static uint64_t tp_words_i16(tp_word_t *to, const uint16_t *columns, const uint16_t *end,
+    const void *x, const tp_word_t *limit, uint32_t step) {
+    __asm volatile(
+        ".syntax unified\n"
+        "push {r4-r7, lr}\n"
+        "ldr r4, [sp, #20]\n" "mov r12, r4\n" "ldr r4, [sp, #24]\n" "mov lr, r4\n"
+        "movs r6, #0\n"
+        "1:\n"
+        "ldrh r4, [r1]\n" "adds r1, #2\n" "cmp r4, r6\n" "blo 2f\n" // in the word of before
+        "lsrs r4, r4, #1\n" "lsls r4, r4, #1\n" "adds r6, r4, #2\n"
+        "mov r7, lr\n" "muls r7, r4\n"
+        "lsls r4, r4, #1\n" "ldrsh r5, [r3, r4]\n" "stm r0!, {r4, r5}\n"
+        "adds r4, #2\n" "ldrsh r5, [r3, r4]\n" "stm r0!, {r5, r7}\n"
+        "cmp r0, r12\n" "beq 3f\n"
+        "2:\n"
+        "cmp r1, r2\n" "blo 1b\n"
+        "3:\n"
+        "cmp r1, r2\n" "bhs 4f\n"
+        "ldrh r4, [r1]\n" "cmp r4, r6\n" "bhs 4f\n" // the other half of the last word
+        "adds r1, #2\n"
+        "4:\n"
+        "pop {r4-r7, pc}\n");
+}
+
 // One row over a list of such words. Returns the first one with a weight that may have to be clipped,
 // or the end.
 typedef struct {
@@ -663,11 +689,11 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
     const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
     tp_word_t list[TP_LISTED];
     size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
+    size_t over = (cols - first) & (each - 1u), whole = cols - over;
     uint32_t shifts = 0;
     for (size_t o = 0; o < n_rows; o++) {
         if (tp_skew(&rows[o]) == skew) {
             shifts |= 1u << rows[o].shift;
-            size_t over = (cols - first) & (each - 1u);
             if (first + over > 0) {
                 tp_some(wide, &rows[o], x, 0, first);
                 tp_some(wide, &rows[o], x, cols - over, over);
@@ -675,37 +701,36 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
         }
     }
     const uint16_t *c = index->columns, *end = c + index->total;
+    while (c < end && end[-1] >= whole) {
+        end--;
+    }
     while (shifts != 0 && c < end) {
         tp_word_t *to = list;
-        for (; c < end && to < list + TP_LISTED; c++) {
+        if (wide) {
+            uint64_t ends =
+                tp_words_i16(to, c, end, x, list + TP_LISTED, tp_ki_noise_step(16) << 15);
+            to = (tp_word_t *)(uintptr_t)(uint32_t)ends;
+            c = (const uint16_t *)(uintptr_t)(uint32_t)(ends >> 32);
+        }
+        for (; c < end && !wide && to < list + TP_LISTED; c++) {
             size_t at = *c;
             if (at < next) { // in the word of before, or in front of all
                 continue;
             }
-            at -= (at - first) & (each - 1u);
-            next = at + each;
-            if (next > cols) {
-                break;
-            }
+            at -= (at - first) & 3u;
+            next = at + 4u;
             to->at = (uint32_t)at;
-            if (wide) {
-                to->x = (uint32_t)((const int16_t *)x)[at];
-                to->x_odd = (uint32_t)((const int16_t *)x)[at + 1u];
-                to->at *= 2u;
-            } else {
-                tp_lanes(&to->x, (const int8_t *)x + at);
-            }
+            tp_lanes(&to->x, (const int8_t *)x + at);
             to++;
         }
-        c = next > cols ? end : c;
         for (uint32_t s = 8; s <= 16u; s++) {
             uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
             if ((shifts >> s & 1u) == 0) {
                 continue;
             }
-            for (tp_word_t *q = list; q < to; q++) {
-                uint32_t noise = (wide ? q->at / 4u : q->at / 2u) * step;
-                q->noise = wide ? noise << 16 : (noise & mask) | ((noise + step) & mask) << 16;
+            for (tp_word_t *q = list; q < to && !wide; q++) {
+                uint32_t noise = q->at / 2u * step;
+                q->noise = (noise & mask) | ((noise + step) & mask) << 16;
             }
             for (size_t o = 0; o < n_rows; o++) {
                 if (tp_skew(&rows[o]) == skew && rows[o].shift == s) {
