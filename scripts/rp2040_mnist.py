@@ -2,8 +2,8 @@
 
 The unix port trains the epochs before; its checkpoint and the first samples of the epoch go to the
 emulated board, which trains on and counts each step by its SysTick timer. Both must end with the
-same weights. The later the epoch (--epoch), the fewer samples train. Records:
-build/bench/rp2040_mnist.json.
+same weights. The later the epoch, the fewer samples train: --epochs 2-5 measures each of these so,
+and gives their mean as well. Records: build/bench/rp2040_mnist.json.
 """
 
 import argparse
@@ -165,8 +165,9 @@ def measure_split(port, block, samples):
     return split
 
 
-def measure_all(data, samples=SAMPLES, epoch=2, dtypes=tuple(TARGETS)):
-    """[(what, cycles, "<=", target)]; None where MNIST or the firmware is not there."""
+def measure_all(data, samples=SAMPLES, epochs=(2,), dtypes=tuple(TARGETS)):
+    """[(what, cycles, "<=", target)], of several epochs for their mean; None where MNIST or the
+    firmware is not there."""
     firmware = BUILD / "firmware" / BOARD / "firmware.bin"
     npz = Path(data) / "mnist.npz"
     for path, remedy in (
@@ -187,41 +188,47 @@ def measure_all(data, samples=SAMPLES, epoch=2, dtypes=tuple(TARGETS)):
         for hidden, policy, dtype in RUNS:
             if dtype not in dtypes:
                 continue
-            (folder / "next.tpd").unlink(missing_ok=True)
-            model = f"mlp-784-{hidden}-10"
-            say(f"MNIST, {model}, {policy}, {dtype}: trained here up to epoch {epoch} ...")
-            flash = folder / f"{model}-{policy}-{dtype}.bin"
-            with sim_rp2.running(firmware, flash) as port:
-                cycles, waiting, trained, effort, block = measure(
-                    port, folder, hidden, samples, policy, dtype, epoch
+            model, sparse, results = f"mlp-784-{hidden}-10", policy == "TinyPropV2", {}
+            for epoch in epochs:
+                (folder / "next.tpd").unlink(missing_ok=True)
+                say(f"MNIST, {model}, {policy}, {dtype}: trained here up to epoch {epoch} ...")
+                flash = folder / f"{model}-{policy}-{dtype}-{epoch}.bin"
+                with sim_rp2.running(firmware, flash) as port:
+                    *results[str(epoch)], block = measure(
+                        port, folder, hidden, samples, policy, dtype, epoch
+                    )
+                    if (hidden, policy, epoch) == (32, "TinyPropV2", epochs[0]):
+                        split = measure_split(port, block, min(samples, 30))
+            if len(epochs) > 1:
+                columns = zip(*results.values())
+                results[f"{epochs[0]}-{epochs[-1]}"] = [sum(c) / len(epochs) for c in columns]
+            for epoch, (cycles, waiting, trained, effort) in results.items():
+                rows.append(
+                    (
+                        f"{model} {dtype}",
+                        policy,
+                        epoch,
+                        f"{cycles:,.0f}",
+                        f"{waiting:,.0f}" if sparse else "",
+                        f"{trained:.0%}",
+                        f"{effort:.3f}",
+                    )
                 )
-                if (hidden, policy) == (32, "TinyPropV2"):
-                    split = measure_split(port, block, min(samples, 30))
-            sparse = policy == "TinyPropV2"
-            rows.append(
-                (
-                    f"{model} {dtype}",
-                    policy,
-                    f"{cycles:,.0f}",
-                    f"{waiting:,.0f}" if sparse else "",
-                    f"{trained:.0%}",
-                    f"{effort:.3f}",
-                )
-            )
-            name = "rp2040_mnist" if epoch == 2 else f"rp2040_mnist-epoch-{epoch}"
-            for metric, value, unit in (
-                ("cycles_per_sample", round(cycles), "cycles"),
-                ("trained_share", trained, "1"),
-                ("effort_total", effort, "1"),
-                *([("cycles_per_sample_backoff", round(waiting), "cycles")] if sparse else []),
-            ):
-                records.add(metric, value, unit, BOARD, model, policy, dtype, name=name)
+                name = "rp2040_mnist" if epoch == "2" else f"rp2040_mnist-epoch-{epoch}"
+                for metric, value, unit in (
+                    ("cycles_per_sample", round(cycles), "cycles"),
+                    ("trained_share", trained, "1"),
+                    ("effort_total", effort, "1"),
+                    *([("cycles_per_sample_backoff", round(waiting), "cycles")] if sparse else []),
+                ):
+                    records.add(metric, value, unit, BOARD, model, policy, dtype, name=name)
             if hidden == 64 and sparse:
+                # The last one: the mean, where there is one.
                 what = f"RP2040: MNIST, epoch {epoch}, {model} {dtype} {policy}, cycles a sample"
                 for how, value, most in zip(("", ", back-off"), (cycles, waiting), TARGETS[dtype]):
                     targets += [(what + how, value, "<=", most)] if most else []
-    title = f"MNIST on the emulated RP2040, {samples} samples of epoch {epoch}"
-    header = ("model", "policy", "cycles a sample", "with back-off", "trained", "effort")
+    title = f"MNIST on the emulated RP2040, {samples} samples of each epoch"
+    header = ("model", "policy", "epoch", "cycles a sample", "with back-off", "trained", "effort")
     print_table(title, header, rows)
     passes = ("forward", "select", "dx", "update")
     layers = list(dict.fromkeys(layer for layer, _ in split))
@@ -235,19 +242,28 @@ def measure_all(data, samples=SAMPLES, epoch=2, dtypes=tuple(TARGETS)):
     return targets
 
 
+def epochs_of(text):
+    """(2, 3, 4, 5) of "2-5", (2,) of "2"."""
+    first, _, last = text.partition("-")
+    numbers = tuple(range(int(first), int(last or first) + 1))
+    if not numbers or numbers[0] < 2:
+        raise ValueError(text)
+    return numbers
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("DATA"), help="folder of mnist.npz")
     parser.add_argument("--samples", type=int, default=SAMPLES)
-    parser.add_argument("--epoch", type=int, default=2, help="which one is measured, from 2 on")
+    parser.add_argument(
+        "--epochs", type=epochs_of, default=(2,), help="which are measured, from 2 on: 2 or 2-5"
+    )
     parser.add_argument("--dtype", action="append", choices=TARGETS, help="default: all")
     arguments = parser.parse_args()
-    if arguments.epoch < 2:
-        fail("--epoch: the first one is trained before anything is measured")
     if not arguments.data:
         fail("no folder given: --data FOLDER, or DATA=FOLDER")
     dtypes = arguments.dtype or TARGETS
-    if measure_all(arguments.data, arguments.samples, arguments.epoch, dtypes) is None:
+    if measure_all(arguments.data, arguments.samples, arguments.epochs, dtypes) is None:
         fail("not measured")
 
 

@@ -1,5 +1,6 @@
 # Dataset: written and read on the board, streamed, cut off, damaged.
 import os
+import time
 from array import array
 
 import tinyprop as tp
@@ -158,6 +159,40 @@ a.fit(d, epochs=3, verbose=0)
 b.fit(rows, epochs=3, verbose=0)
 assert a._m.block == b._m.block
 assert a.evaluate(d).loss == b.evaluate(rows).loss
+for settings in (dict(policy=tp.TinyPropV2(backoff=4)), dict(policy=tp.Full(), batch_size=4)):
+    a, b = tp.Sequential(layers, **settings), tp.Sequential(layers, **settings)
+    # Slices of no time: one sample each.
+    while not a.fit(d, epochs=4, budget_ms=0, validation=0.2, verbose=0).done:
+        pass
+    b.fit(rows, epochs=4, validation=0.2, verbose=0)
+    assert a._m.block == b._m.block
+
+
+# What reads a sample is Python code: it may move the back-off bytes, and it may raise.
+def train(read, waits):
+    m = tp.Sequential(layers, policy=tp.TinyPropV2(threshold=1, backoff=4))
+    for _ in range(3):
+        at = array("i", [0, 30, 0, 30, 1, 0, 0, 0, 4, 1 << 29, 0])
+        m._m.run(at, time.ticks_us, waits, d.x, read, None, None)
+        assert at[0] == 30
+    return m
+
+
+def moving(i):
+    moved.extend(bytes(100))
+    return d.read(i)
+
+
+def failing(i):
+    return d.read(i if i != 3 else 30)
+
+
+still, moved = bytearray(30), bytearray(30)
+assert train(d.read, still)._m.block == train(moving, moved)._m.block
+assert max(still) > 0 and moved[:30] == still and len(moved) > 1000
+at = array("i", [0, 30, 0, 0, 0, 0, 0, 0, 0, 1 << 29, 0])
+raises(IndexError, "sample 30", a._m.run, at, time.ticks_us, None, d.x, failing, None, None)
+assert at[0] == 4 and at[7] == 3
 d.close()
 remove()
 print("OK")

@@ -35,10 +35,11 @@ _SLICE = const(20000)
 class _Source:
     """A sequence of pairs; what the other forms of data do differently stands below.
 
-    n samples (None: not known). get(i) puts sample i into x and y.
+    n samples (None: not known). get(i) puts sample i into x and y; where xs is not None, run() of
+    the model goes through xs and ys by itself.
     """
 
-    x = y = None
+    x = y = xs = ys = None
 
     def __init__(self, m, data, n):
         self.m, self.data, self.n = m, data, n
@@ -50,7 +51,7 @@ class _Source:
         """One sample, or as many as have time. Without sums they are trained, with sums (an array
         of loss, samples, hits) tested and added to these and to the confusion matrix."""
         m = self.m
-        if not m.run(at, ticks_us, waits, None, None, None, None):
+        if not m.run(at, ticks_us, waits, self.xs, self.ys, counts, sums):
             return
         started = ticks_us()
         i = at[_INDEX]
@@ -67,24 +68,15 @@ class _Rows(_Source):
     def __init__(self, m, x, y):
         if isinstance(y, (list, tuple)):
             y = array("f" if y and isinstance(y[0], float) else "i", y)
-        self.m, self.x, self.y = m, x, y
+        self.m, self.xs, self.ys = m, x, y
         # Rounded up: what is left over is refused with the first sample.
         self.n = -(-_tinyprop.Tensor(x).size // m.info()[1])
-
-    def run(self, at, waits, counts, sums):
-        self.m.run(at, ticks_us, waits, self.x, self.y, counts, sums)
 
 
 class _Lists(_Source):
     def get(self, i):
         x, y = self.data
         self.x, self.y = x[i], y[i]
-
-
-class _File(_Source):
-    # Without the tuple that data[i] would make.
-    def get(self, i):
-        self.x, self.y = self.data.x, self.data.read(i)
 
 
 class _Stream(_Source):
@@ -117,7 +109,10 @@ def _source(m, data):
         stream = _Stream(m, data, None)
         stream.rewind()
         return stream
-    return (_File if isinstance(data, Dataset) else _Source)(m, data, n)
+    source = _Source(m, data, n)
+    if isinstance(data, Dataset):
+        source.xs, source.ys = data.x, data.read
+    return source
 
 
 def _no_samples(epoch):

@@ -516,6 +516,20 @@ typedef struct {
     int32_t longest; // us that one sample took
 } tpmod_run_t;
 
+// The state, and the back-off bytes: buf is NULL where there are none.
+static tpmod_run_t *tpmod_run_state(const mp_obj_t *args, mp_buffer_info_t *waits) {
+    mp_buffer_info_t b;
+    mp_get_buffer_raise(args[1], &b, MP_BUFFER_RW);
+    if (b.typecode != TP_I32 || b.len != sizeof(tpmod_run_t)) {
+        tpmod_raise_value("state needs %u i32", (unsigned)(sizeof(tpmod_run_t) / 4u));
+    }
+    waits->buf = NULL;
+    if (args[3] != mp_const_none) {
+        mp_get_buffer_raise(args[3], waits, MP_BUFFER_RW);
+    }
+    return b.buf;
+}
+
 // Ticks of `clock`, time.ticks_us or the like, since `start`; they wrap at 2^30 or at a multiple of
 // that. A native module has no other way to the time. Python code is refused as a clock: it could
 // move what pointers point to.
@@ -544,24 +558,18 @@ static bool tpmod_is_awaited(void) {
 // run(state, clock, waits, x, y, counts, sums): samples of the buffers x (n, inputs) and y (n class
 // indices or values, or (n, outputs)), trained, or tested where sums (see step()) is not None.
 // clock: time.ticks_us. waits: the back-off bytes of all samples, or None; those that wait are only
-// counted. False: all are done, the time is over (at least one was done) or the interpreter is
-// awaited. True: x is None, and sample `index` is due. A sample that raises is counted in `step`.
+// counted. y may be a function that puts sample i into x, room for one, and returns its y. False: all
+// are done, the time is over (at least one was done) or the interpreter is awaited. True: x is None,
+// and sample `index` is due. A sample that raises is counted in `step`.
 static mp_obj_t tpmod_model_run(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     tpmod_model_t *self = MP_OBJ_TO_PTR(args[0]);
-    mp_obj_t clock = args[2], x = args[4], y = args[5], sums = args[7];
+    mp_obj_t clock = args[2], x = args[4], sums = args[7];
+    bool reads = MP_OBJ_TYPE_HAS_SLOT(mp_obj_get_type(args[5]), call);
     tpmod_model_of(self);
     mp_buffer_info_t b;
-    mp_get_buffer_raise(args[1], &b, MP_BUFFER_RW);
-    if (b.typecode != TP_I32 || b.len != sizeof(tpmod_run_t)) {
-        tpmod_raise_value("state needs %u i32", (unsigned)(sizeof(tpmod_run_t) / 4u));
-    }
-    tpmod_run_t *r = b.buf;
-    uint8_t *waits = NULL;
-    if (args[3] != mp_const_none) {
-        mp_get_buffer_raise(args[3], &b, MP_BUFFER_RW);
-        waits = b.buf;
-    }
+    tpmod_run_t *r = tpmod_run_state(args, &b);
+    uint8_t *waits = b.buf;
     int32_t start = tpmod_ticks(clock, 0), before = 0, elapsed;
     do {
         if (r->step >= r->end) {
@@ -579,13 +587,23 @@ static mp_obj_t tpmod_model_run(size_t n_args, const mp_obj_t *args) {
             tpmod_apply(args[0], tp_count_waited);
         } else if (x == mp_const_none) {
             return mp_const_true;
-        } else if (sums != mp_const_none) {
-            tpmod_test(self, x, y, MP_OBJ_NEW_SMALL_INT(i), args[6], sums);
         } else {
-            float loss;
-            int trained = tpmod_train(self, x, y, MP_OBJ_NEW_SMALL_INT(i), &loss);
-            if (waits != NULL) {
-                tp_backoff_note(waits + i, trained > 0, (uint8_t)r->backoff);
+            mp_obj_t y = args[5], row = MP_OBJ_NEW_SMALL_INT(i);
+            if (reads) {
+                y = mp_call_function_n_kw(y, 1, 0, &row);
+                row = mp_const_none;
+                // What ran there may have moved them.
+                r = tpmod_run_state(args, &b);
+                waits = b.buf;
+            }
+            if (sums != mp_const_none) {
+                tpmod_test(self, x, y, row, args[6], sums);
+            } else {
+                float loss;
+                int trained = tpmod_train(self, x, y, row, &loss);
+                if (waits != NULL && i < b.len) {
+                    tp_backoff_note(waits + i, trained > 0, (uint8_t)r->backoff);
+                }
             }
         }
         elapsed = tpmod_ticks(clock, start);

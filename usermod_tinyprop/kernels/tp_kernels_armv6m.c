@@ -11,7 +11,10 @@
 // Columns whose inputs are unpacked at a time, on the stack.
 #define TP_BLOCK 512u
 // Words of a list, there too.
-#define TP_LISTED 64u
+#define TP_LISTED 96u
+// Inputs that are not zero, and rows that take them, at a time.
+#define TP_TERMS 128u
+#define TP_SUMS 64u
 
 // Functions that find their parameters in registers; the compiler sees nothing of what they do. The
 // assembler keeps its lines.
@@ -100,9 +103,12 @@ TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
     FOUND("lsls r6, r4, #16\n") FOUND("lsrs r6, r4, #16\n")
     FOUND("lsls r6, r5, #16\n") FOUND("lsrs r6, r5, #16\n"))
 
-// Four sums where r0 pointed to.
+// Four sums where r0 pointed to, or added to those there.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
+
+#define ONE_MORE(sum) "ldr r4, [r0]\n" "add r4, " sum "\n" "stm r0!, {r4}\n"
+#define ADD_SUMS "ldr r0, [sp]\n" ONE_MORE("r8") ONE_MORE("r9") ONE_MORE("r10") ONE_MORE("r11")
 
 // They are added to four of 64 bits there.
 #define MORE(sum) \
@@ -144,51 +150,70 @@ TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
 TP_FOUR_DOTS(tp_four_dots_i8, int8_t, int32_t, "ldrsb", "1", "1", SUMS)
 TP_FOUR_DOTS(tp_four_dots_i16, int16_t, int64_t, "ldrsh", "2", "2", MORE_SUMS)
 
-// The same over the columns up to `end`, at least one; four in a turn, the first turn from its middle.
-// `half`: half of the bytes of the code of a column.
+// An input that is not zero: where its weight lies in a row, in bytes.
+typedef struct {
+    uint32_t at;
+    int32_t x;
+} tp_term_t;
+
+// sums[r] += row r of w times the terms from .. to, at least one; eight in a turn, the first turn from
+// its middle. 26: bytes of the code of a term.
 #define AT(load, row, sum) load " r7, [" row ", r5]\n" "muls r7, r6\n" "add " sum ", r7\n"
-#define NEXT(at, load, scale) \
-    "ldrh r5, [r3, #" at "]\n" \
-    scale \
-    load " r6, [r2, r5]\n" \
-    AT(load, "r1", "r8") \
-    AT(load, "r4", "r9") \
-    "add r5, r12\n" \
-    AT(load, "r1", "r10") \
-    AT(load, "r4", "r11")
-#define TP_FOUR_INDEX(name, type, sum_type, load, scale, half, sums_out) \
-    TP_HOT TP_NAKED static void name(sum_type sums[4], const type *w, const type *x, \
-        size_t stride, const uint16_t *columns, const uint16_t *end) { \
+#define NEXT(load) \
+    "ldm r3!, {r5, r6}\n" \
+    AT(load, "r0", "r8") \
+    AT(load, "r1", "r9") \
+    AT(load, "r4", "r10") \
+    AT(load, "r2", "r11")
+#define TP_FOUR_TERMS(name, sum_type, load, sums_out) \
+    TP_HOT TP_NAKED static void name(sum_type sums[4], const void *w, size_t stride, \
+        const tp_term_t *from, const tp_term_t *to) { \
         __asm volatile( \
             SAVE \
-            "ldr r5, [sp, #44]\n" \
-            "mov lr, r5\n" \
-            "adds r4, r1, r3\n" /* r1, r4: rows 0 and 1; 2 and 3 are r12 further */ \
-            "adds r3, r3, r3\n" \
-            "mov r12, r3\n" \
-            "ldr r3, [sp, #40]\n" \
+            "ldr r5, [sp, #40]\n" \
+            "mov r12, r5\n" \
             ZERO \
+            "mov r0, r1\n" \
+            "adds r1, r0, r2\n" \
+            "adds r4, r1, r2\n" \
+            "adds r2, r4, r2\n" \
             "subs r5, r3, r5\n" \
-            "movs r6, #6\n" \
-            "ands r5, r6\n" /* columns that are missing in the first turn, twice */ \
-            "subs r3, r3, r5\n" \
-            "movs r6, #" half "\n" \
+            "movs r6, #56\n" \
+            "ands r5, r6\n" /* terms that are missing in the first turn, times 8 */ \
+            "lsrs r5, r5, #3\n" \
+            "movs r6, #26\n" \
             "muls r5, r6\n" \
             "add pc, r5\n" \
             "nop\n" \
             "1:\n" \
-            NEXT("0", load, scale) \
-            NEXT("2", load, scale) \
-            NEXT("4", load, scale) \
-            NEXT("6", load, scale) \
-            "adds r3, #8\n" \
-            "cmp r3, lr\n" \
+            NEXT(load) NEXT(load) NEXT(load) NEXT(load) \
+            NEXT(load) NEXT(load) NEXT(load) NEXT(load) \
+            "cmp r3, r12\n" \
             "bne 1b\n" \
             sums_out \
             RESTORE); \
     }
-TP_FOUR_INDEX(tp_four_index_i8, int8_t, int32_t, "ldrsb", "", "15", SUMS)
-TP_FOUR_INDEX(tp_four_index_i16, int16_t, int64_t, "ldrsh", "lsls r5, r5, #1\n", "16", MORE_SUMS)
+TP_FOUR_TERMS(tp_four_terms_i8, int32_t, "ldrsb", ADD_SUMS)
+TP_FOUR_TERMS(tp_four_terms_i16, int64_t, "ldrsh", MORE_SUMS)
+
+// The terms of columns .. end, at least one; returns where they end. Of int16 the sum of |x| stays
+// below 2^16, so that the sums of their products fit 32 bits.
+#define TP_LIST_TERMS(name, scale, load, room) \
+    TP_NAKED static tp_term_t *name(tp_term_t *to, const uint16_t *columns, const uint16_t *end, \
+        const void *x) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r7, lr}\n" "movs r6, #1\n" "lsls r6, r6, #16\n" "subs r6, #1\n" \
+            "1:\n" \
+            "ldrh r4, [r1]\n" scale load " r5, [r3, r4]\n" \
+            room \
+            "stm r0!, {r4, r5}\n" "adds r1, #2\n" "cmp r1, r2\n" "blo 1b\n" \
+            "2:\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+TP_LIST_TERMS(tp_terms_i8, "", "ldrsb", "")
+TP_LIST_TERMS(tp_terms_i16, "lsls r4, r4, #1\n", "ldrsh",
+    "asrs r7, r5, #31\n" "adds r6, r6, r7\n" "eors r7, r5\n" "subs r6, r6, r7\n" "bmi 2f\n")
 
 // Where an update stands. The loops below end before a word with a weight that may have to be
 // clipped (w < end then), with x and noise behind it.
@@ -221,7 +246,6 @@ typedef struct {
     "tst r6, r5\n" \
     "bne 3f\n"
 #define LOOK_AGAIN \
-    "3:\n" \
     "eors r6, r4\n" \
     "subs r4, r4, r6\n" \
     "eors r6, r5\n" \
@@ -240,6 +264,7 @@ typedef struct {
     "cmp r0, lr\n" \
     "bne 1b\n" \
     "b 4f\n" \
+    "3:\n" \
     LOOK_AGAIN \
     "4:\n" \
     "ldr r4, [sp]\n" \
@@ -312,6 +337,32 @@ typedef struct {
     uint32_t noise;   // of a row whose own noise is 0
 } tp_word_t;
 
+// Those of int16 with a column of columns .. end, up to `limit`: where the list ends, and above that
+// the columns that were taken. `step`: noise from column to column.
+TP_NAKED static uint64_t tp_words_i16(tp_word_t *to, const uint16_t *columns, const uint16_t *end,
+    const void *x, const tp_word_t *limit, uint32_t step) {
+    __asm volatile(
+        ".syntax unified\n"
+        "push {r4-r7, lr}\n"
+        "ldr r4, [sp, #20]\n" "mov r12, r4\n" "ldr r4, [sp, #24]\n" "mov lr, r4\n"
+        "movs r6, #0\n"
+        "1:\n"
+        "ldrh r4, [r1]\n" "adds r1, #2\n" "cmp r4, r6\n" "blo 2f\n" // in the word of before
+        "lsrs r4, r4, #1\n" "lsls r4, r4, #1\n" "adds r6, r4, #2\n"
+        "mov r7, lr\n" "muls r7, r4\n"
+        "lsls r4, r4, #1\n" "ldrsh r5, [r3, r4]\n" "stm r0!, {r4, r5}\n"
+        "adds r4, #2\n" "ldrsh r5, [r3, r4]\n" "stm r0!, {r5, r7}\n"
+        "cmp r0, r12\n" "beq 3f\n"
+        "2:\n"
+        "cmp r1, r2\n" "blo 1b\n"
+        "3:\n"
+        "cmp r1, r2\n" "bhs 4f\n"
+        "ldrh r4, [r1]\n" "cmp r4, r6\n" "bhs 4f\n" // the other half of the last word
+        "adds r1, #2\n"
+        "4:\n"
+        "pop {r4-r7, pc}\n");
+}
+
 // One row over a list of such words. Returns the first one with a weight that may have to be clipped,
 // or the end.
 typedef struct {
@@ -322,23 +373,26 @@ typedef struct {
     uint32_t noise, fields, lanes, signs, bias; // fields of int16: w
 } tp_list_t;
 
-#define TP_LIST(name, sums) \
+#define TP_LIST(name, sums, look) \
     TP_HOT TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
         __asm volatile( \
             SAVE \
             "mov r7, r0\n" "adds r7, #20\n" "ldm r7!, {r1-r5}\n" \
             "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
             "ldm r0!, {r1-r3, r6, r7}\n" "mov lr, r2\n" "str r7, [sp]\n" \
-            "mov r7, r6\n" \
+            "mov r7, r6\n" "mov r0, r11\n" \
             "1:\n" \
             "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" \
             sums \
-            "ldr r6, [r2]\n" "adds r4, r4, r6\n" "mov r5, r11\n" \
-            LOOK \
+            "ldr r6, [r2]\n" "adds r4, r4, r6\n" \
+            look \
+            "bne 3f\n" \
             "2:\n" \
             "str r4, [r2]\n" \
             "5:\n" \
             "cmp r1, lr\n" "bne 1b\n" "b 4f\n" \
+            "3:\n" \
+            "mov r5, r11\n" \
             LOOK_AGAIN \
             "subs r1, r1, #16\n" \
             "4:\n" \
@@ -350,11 +404,13 @@ TP_LIST(tp_list_i8,
     "adds r5, r5, r6\n" "lsrs r4, r7\n" "lsrs r5, r7\n" "mov r0, r9\n" "ands r4, r0\n"
     "ands r5, r0\n" "lsls r5, r5, #8\n" "ldr r0, [sp]\n" "adds r2, r2, r0\n"
     "add r4, r12\n" "adds r4, r4, r5\n"
-    "beq 5f\n") // no weight changes
+    "beq 5f\n", // no weight changes
+    "mov r5, r11\n" "eors r6, r4\n" "tst r6, r5\n")
 TP_LIST(tp_list_i16,
     "lsrs r6, r6, #16\n" "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n"
     "adds r5, r5, r6\n" "asrs r4, r4, #16\n" "ands r5, r7\n" "add r2, r9\n"
-    "adds r4, r4, r5\n")
+    "adds r4, r4, r5\n",
+    "eors r6, r4\n" "tst r6, r0\n")
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -412,9 +468,53 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
 TP_KI_INDEX(i8, int8_t)
 TP_KI_INDEX(i16, int16_t)
 
+// floor(sum * 2^-shift), which fits.
+static inline int32_t tp_shifted(int64_t sum, uint32_t shift) {
+    uint32_t high = (uint32_t)(sum >> 32), low = (uint32_t)sum >> shift;
+    return (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
+}
+
+// Over an index: four rows at a time, at least four; the last four may overlap those before.
+static TP_APART void tp_index_matvec(bool wide, int32_t *z, const uint8_t *w, const void *x,
+    size_t rows, size_t stride, uint32_t shift, const tp_ki_index_t *index) {
+    tp_term_t terms[TP_TERMS], *after;
+    union {
+        int64_t wide[TP_SUMS];
+        int32_t small[TP_SUMS];
+    } sums;
+    for (size_t first = 0, next; first < rows; first = next) {
+        const uint16_t *c = index->columns, *end = c + index->total;
+        next = rows - first < TP_SUMS ? rows : first + TP_SUMS;
+        memset(&sums, 0, wide ? sizeof(sums.wide) : sizeof(sums.small));
+        while (c < end) {
+            const uint16_t *to = (size_t)(end - c) > TP_TERMS ? c + TP_TERMS : end;
+            after = wide ? tp_terms_i16(terms, c, to, x) : tp_terms_i8(terms, c, to, x);
+            c += after - terms;
+            for (size_t o = first; o < next; o += 4u) {
+                const uint8_t *row = w + (o + 4u > rows ? rows - 4u : o) * stride;
+                if (wide) {
+                    tp_four_terms_i16(sums.wide + (o - first), row, stride, terms, after);
+                } else {
+                    tp_four_terms_i8(sums.small + (o - first), row, stride, terms, after);
+                }
+            }
+        }
+        for (size_t o = first; o < next; o += 4u) {
+            int32_t *to = z + (o + 4u > rows ? rows - 4u : o);
+            for (size_t r = o - first; r < o - first + 4u; r++) {
+                *to++ = wide ? tp_shifted(sums.wide[r], shift) : sums.small[r];
+            }
+        }
+    }
+}
+
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
+    if (index != NULL && rows >= 4u) {
+        tp_index_matvec(false, z, (const void *)w, x, rows, cols, 0, index);
+        return;
+    }
     for (size_t o = 0; o < rows;) {
         // The last four overlap those before.
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
@@ -427,11 +527,7 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
             }
             z[o++] = sum;
         } else {
-            if (index != NULL) {
-                tp_four_index_i8(z + at, row, x, cols, index->columns, index->columns + n);
-            } else {
-                tp_four_dots_i8(z + at, row, x, cols, cols);
-            }
+            tp_four_dots_i8(z + at, row, x, cols, cols);
             o += 4u;
         }
     }
@@ -442,6 +538,10 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     uint32_t shift, const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
     const uint16_t *columns = index != NULL ? index->columns : NULL;
+    if (index != NULL && rows >= 4u) {
+        tp_index_matvec(true, z, (const void *)w, x, rows, 2u * cols, shift, index);
+        return;
+    }
     for (size_t o = 0; o < rows;) {
         size_t at = rows >= 4u && o + 4u > rows ? rows - 4u : o;
         const int16_t *row = w + at * cols;
@@ -457,15 +557,12 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
                     part += row[i] * x[i];
                 }
                 sums[0] += part;
-            } else if (columns != NULL) {
-                tp_four_index_i16(sums, row, x, 2u * cols, columns + from, columns + from + some);
             } else {
                 tp_four_dots_i16(sums, row + from, x + from, 2u * cols, 2u * some);
             }
         }
         for (size_t r = 0; r < taken; r++) {
-            uint32_t high = (uint32_t)(sums[r] >> 32), low = (uint32_t)sums[r] >> shift;
-            z[at + r] = (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
+            z[at + r] = tp_shifted(sums[r], shift);
         }
         o += taken;
     }
@@ -592,11 +689,11 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
     const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
     tp_word_t list[TP_LISTED];
     size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
+    size_t over = (cols - first) & (each - 1u), whole = cols - over;
     uint32_t shifts = 0;
     for (size_t o = 0; o < n_rows; o++) {
         if (tp_skew(&rows[o]) == skew) {
             shifts |= 1u << rows[o].shift;
-            size_t over = (cols - first) & (each - 1u);
             if (first + over > 0) {
                 tp_some(wide, &rows[o], x, 0, first);
                 tp_some(wide, &rows[o], x, cols - over, over);
@@ -604,37 +701,36 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
         }
     }
     const uint16_t *c = index->columns, *end = c + index->total;
+    while (c < end && end[-1] >= whole) {
+        end--;
+    }
     while (shifts != 0 && c < end) {
         tp_word_t *to = list;
-        for (; c < end && to < list + TP_LISTED; c++) {
+        if (wide) {
+            uint64_t ends =
+                tp_words_i16(to, c, end, x, list + TP_LISTED, tp_ki_noise_step(16) << 15);
+            to = (tp_word_t *)(uintptr_t)(uint32_t)ends;
+            c = (const uint16_t *)(uintptr_t)(uint32_t)(ends >> 32);
+        }
+        for (; c < end && !wide && to < list + TP_LISTED; c++) {
             size_t at = *c;
             if (at < next) { // in the word of before, or in front of all
                 continue;
             }
-            at -= (at - first) & (each - 1u);
-            next = at + each;
-            if (next > cols) {
-                break;
-            }
+            at -= (at - first) & 3u;
+            next = at + 4u;
             to->at = (uint32_t)at;
-            if (wide) {
-                to->x = (uint32_t)((const int16_t *)x)[at];
-                to->x_odd = (uint32_t)((const int16_t *)x)[at + 1u];
-                to->at *= 2u;
-            } else {
-                tp_lanes(&to->x, (const int8_t *)x + at);
-            }
+            tp_lanes(&to->x, (const int8_t *)x + at);
             to++;
         }
-        c = next > cols ? end : c;
         for (uint32_t s = 8; s <= 16u; s++) {
             uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
             if ((shifts >> s & 1u) == 0) {
                 continue;
             }
-            for (tp_word_t *q = list; q < to; q++) {
-                uint32_t noise = (wide ? q->at / 4u : q->at / 2u) * step;
-                q->noise = wide ? noise << 16 : (noise & mask) | ((noise + step) & mask) << 16;
+            for (tp_word_t *q = list; q < to && !wide; q++) {
+                uint32_t noise = q->at / 2u * step;
+                q->noise = (noise & mask) | ((noise + step) & mask) << 16;
             }
             for (size_t o = 0; o < n_rows; o++) {
                 if (tp_skew(&rows[o]) == skew && rows[o].shift == s) {
