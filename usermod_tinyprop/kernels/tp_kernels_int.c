@@ -104,16 +104,6 @@ TP_KI_INDEX(i16, int16_t)
 
 #if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE
 
-#if TP_KERNELS_ARMV7M
-#define TP_KI_FOUR_DOTS(name) \
-    if (columns == NULL && four) { \
-        tp_ki_four_dots_##name(z, w + from, x + from, cols, to - from); \
-        return; \
-    }
-#else
-#define TP_KI_FOUR_DOTS(name)
-#endif
-
 // z of one or four rows from the columns `from` .. `to` of them, or of index.
 #define TP_KI_SUMS(name, type) \
     static inline void tp_ki_sum_##name(int32_t *z, const type *w, const type *x, size_t from, \
@@ -141,7 +131,6 @@ TP_KI_INDEX(i16, int16_t)
     } \
     static void tp_ki_sums_##name(int32_t *z, const type *w, const type *x, bool four, \
         size_t cols, size_t from, size_t to, const uint16_t *columns) { \
-        TP_KI_FOUR_DOTS(name) \
         if (columns != NULL && four) { \
             tp_ki_four_##name(z, w, x, cols, from, to, columns); \
         } else if (columns != NULL) { \
@@ -162,6 +151,12 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
     size_t n = index != NULL ? index->total : cols;
     for (size_t taken; rows > 0; rows -= taken, z += taken, w += taken * cols) {
         taken = rows >= 4u ? 4u : 1u;
+#if TP_KERNELS_ARMV7M
+        if (taken == 4u && columns == NULL) {
+            tp_ki_four_dots_i8(z, w, x, cols);
+            continue;
+        }
+#endif
         tp_ki_sums_i8(z, w, x, taken == 4u, cols, 0, n, columns);
     }
 }
@@ -174,6 +169,12 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     for (size_t taken; rows > 0; rows -= taken, z += taken, w += taken * cols) {
         int64_t sums[4] = {0};
         taken = rows >= 4u ? 4u : 1u;
+#if TP_KERNELS_ARMV7M
+        if (taken == 4u && columns == NULL) {
+            tp_ki_four_dots_i16(z, w, x, cols, shift);
+            continue;
+        }
+#endif
         for (size_t from = 0; from < n; from += 64u) {
             int32_t part[4];
             size_t to = n - from < 64u ? n : from + 64u;
