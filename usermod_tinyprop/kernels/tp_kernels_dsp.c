@@ -52,12 +52,11 @@ static void tp_four_dots_i8(int32_t *z, const int8_t *w, const uint32_t *x, size
     const int8_t *v = w + 2u * cols;
     int32_t s0 = z[0], s1 = z[1], s2 = z[2], s3 = z[3];
     uint32_t t, u, even, odd;
-    size_t n = fours / 2u;
+    size_t n = fours / 4u;
     if (n != 0) {
         __asm volatile(
             "1:\n"
-            FOUR_DOTS_I8
-            FOUR_DOTS_I8
+            FOUR_DOTS_I8 FOUR_DOTS_I8 FOUR_DOTS_I8 FOUR_DOTS_I8
             LOOP
             : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [w] "+r"(w), [v] "+r"(v),
               [x] "+r"(x), [n] "+r"(n), [t] "=&r"(t), [u] "=&r"(u), [even] "=&r"(even),
@@ -65,7 +64,7 @@ static void tp_four_dots_i8(int32_t *z, const int8_t *w, const uint32_t *x, size
             : [cols] "r"(cols)
             : "cc", "memory");
     }
-    if (fours & 1u) {
+    for (n = fours & 3u; n != 0; n--) {
         __asm volatile(
             FOUR_DOTS_I8
             : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [w] "+r"(w), [v] "+r"(v),

@@ -1,6 +1,8 @@
 // The integer kernels for any core. Four rows share what they read of x and dx.
 #include "tp_kernels_int.h"
 
+#include <string.h>
+
 #if TP_INTEGER
 
 // Four bytes at an address that is a multiple of 4, whatever they are.
@@ -12,24 +14,52 @@ static inline bool tp_is_aligned(const void *p) {
 
 #if !TP_KERNELS_ARMV6M
 
-uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
-    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
-    uint32_t most = 0;
-    tp_word_t *to = out;
-    for (const tp_word_t *q = x, *end = q + fours; q < end; q++) {
-        uint32_t four = *q, v[4] = {0, 0, 0, 0};
-        for (uint32_t i = 0; four != 0; i++, four >>= 8) {
-            v[i] = ((four & 255u) * factor + half) >> shift;
-            most = v[i] > most ? v[i] : most;
-        }
-        if (wide) {
-            *to++ = (v[0] & 0xffffu) | v[1] << 16;
-            *to++ = (v[2] & 0xffffu) | v[3] << 16;
-        } else {
-            *to++ = (v[0] & 255u) | (v[1] & 255u) << 8 | (v[2] & 255u) << 16 | v[3] << 24;
-        }
+#define TP_EVEN_BYTES 0x00ff00ffu
+
+static uint32_t tp_largest_byte(uint32_t four, uint32_t most) {
+    for (; four != 0; four >>= 8) {
+        most = (four & 255u) > most ? four & 255u : most;
     }
     return most;
+}
+
+// Two pixels a word. Where the factor is a power of two, so is all that is done to them.
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
+    uint32_t most = 0, above = TP_EVEN_BYTES, left = 0, right = shift;
+    for (; factor >> left > 1u; left++) {
+    }
+    bool plain = factor >> left << left == factor;
+    right = shift > left ? shift - left : 0;
+    left = left > shift ? left - shift : 0;
+    plain = plain && left <= 8u && right <= 8u;
+    uint32_t lanes = wide ? (65535u >> right) * 0x00010001u : TP_EVEN_BYTES;
+    uint32_t round = right > 0 ? 0x00010001u << (right - 1u) : 0;
+    tp_word_t *to = out;
+    for (const tp_word_t *q = x, *end = q + fours; q < end;) {
+        uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
+        if ((((even + above) | (odd + above)) & ~TP_EVEN_BYTES) != 0) {
+            most = tp_largest_byte(four, most);
+            above = (255u - most) * 0x00010001u;
+        }
+        if (plain) {
+            even = ((even << left) + round) >> right & lanes;
+            odd = ((odd << left) + round) >> right & lanes;
+        } else {
+            uint32_t a = even & 255u, b = odd & 255u, c = even >> 16, d = odd >> 16;
+            a = (a * factor + half) >> shift, b = (b * factor + half) >> shift;
+            c = (c * factor + half) >> shift, d = (d * factor + half) >> shift;
+            even = (a & 65535u) | c << 16;
+            odd = (b & 65535u) | d << 16;
+        }
+        if (wide) {
+            *to++ = (even & 65535u) | odd << 16;
+            *to++ = even >> 16 | (odd & 0xffff0000u);
+        } else {
+            *to++ = (even & TP_EVEN_BYTES) | (odd & TP_EVEN_BYTES) << 8;
+        }
+    }
+    return (most * factor + half) >> shift;
 }
 
 #endif
@@ -78,27 +108,49 @@ TP_KI_COUNT(i16, int16_t)
 
 #if !TP_KERNELS_ARMV6M
 
-// Zeros lie together, whole words of them.
-#define TP_KI_INDEX(name, type) \
+// Bits that are 0 where no value of a word is 0.
+static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
+    return (word - ones) & ~word & ones << (ones == 0x00010001u ? 15u : 7u);
+}
+
+// Zeros lie together, whole words of them; or none is.
+#define TP_KI_INDEX(name, type, ones) \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
-        const size_t some = 4u / sizeof(type); \
-        uint32_t total = 0; \
-        for (size_t i = 0; i < n;) { \
-            size_t end = n - i < some ? n : i + some; \
-            if (tp_is_aligned(x + i) && end == i + some && \
-                *(const tp_word_t *)(const void *)(x + i) == 0) { \
-                i = end; \
+        uint16_t *to = columns; \
+        for (uint32_t i = 0; i < n;) { \
+            size_t end = n - i < 4u ? n : i + 4u; \
+            if (tp_is_aligned(x + i) && end == i + 4u) { \
+                const tp_word_t *word = (const void *)(x + i); \
+                uint32_t pair = i * 0x00010001u + 0x00010000u; \
+                for (uint32_t w, v = 0, w_zeros; i + 4u <= n; i += 4u) { \
+                    w = *word++; \
+                    w_zeros = tp_zeros(w, ones); \
+                    if (sizeof(type) == 2u) { \
+                        v = *word++; \
+                        w_zeros |= tp_zeros(v, ones); \
+                    } \
+                    if (w_zeros == 0) { \
+                        uint32_t next = pair + 0x00020002u; \
+                        memcpy(to, &pair, sizeof(pair)); \
+                        memcpy(to + 2, &next, sizeof(next)); \
+                        to += 4; \
+                    } else if ((w | v) != 0) { \
+                        break; \
+                    } \
+                    pair += 0x00040004u; \
+                } \
+                end = n - i < 4u ? n : i + 4u; \
             } \
             for (; i < end; i++) { \
-                columns[total] = (uint16_t)i; \
-                total += x[i] != 0; \
+                *to = (uint16_t)i; \
+                to += x[i] != 0; \
             } \
         } \
-        return total; \
+        return (uint32_t)(to - columns); \
     }
 
-TP_KI_INDEX(i8, int8_t)
-TP_KI_INDEX(i16, int16_t)
+TP_KI_INDEX(i8, int8_t, 0x01010101u)
+TP_KI_INDEX(i16, int16_t, 0x00010001u)
 
 #endif
 
