@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#ifdef __ARM_FEATURE_SAT
+#include <arm_acle.h>
+#endif
+
 #if TP_INTEGER
 
 // Four bytes at an address that is a multiple of 4, whatever they are.
@@ -16,39 +20,50 @@ static inline bool tp_is_aligned(const void *p) {
 
 #define TP_EVEN_BYTES 0x00ff00ffu
 
-static uint32_t tp_largest_byte(uint32_t four, uint32_t most) {
+static uint32_t tp_largest_byte(uint32_t four) {
+    uint32_t most = 0;
     for (; four != 0; four >>= 8) {
         most = (four & 255u) > most ? four & 255u : most;
     }
     return most;
 }
 
-// Two pixels a word. Where the factor is a power of two, so is all that is done to them.
-uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
-    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
-    uint32_t most = 0, above = TP_EVEN_BYTES, left = 0, right = shift;
-    for (; factor >> left > 1u; left++) {
+// Four bytes of which the largest is that of all so far.
+static inline uint32_t tp_larger_bytes(uint32_t most, uint32_t four) {
+#ifdef __ARM_FEATURE_SIMD32
+    return __uadd8(most, __uqsub8(four, most));
+#else
+    uint32_t above = (255u - most) * 0x00010001u;
+    uint32_t found = ((four & TP_EVEN_BYTES) + above) | ((four >> 8 & TP_EVEN_BYTES) + above);
+    if ((found & ~TP_EVEN_BYTES) == 0) {
+        return most;
     }
-    bool plain = factor >> left << left == factor;
-    right = shift > left ? shift - left : 0;
-    left = left > shift ? left - shift : 0;
-    plain = plain && left <= 8u && right <= 8u;
+    four = tp_largest_byte(four);
+    return four > most ? four : most;
+#endif
+}
+
+typedef struct {
+    uint32_t factor, half, shift, left, right, round;
+} tp_pixels_t;
+
+// Two pixels a word; where the factor is a power of two (`plain`), so is all that is done to them.
+static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_word_t *q,
+    size_t fours, const tp_pixels_t *by) {
+    uint32_t factor = by->factor, half = by->half, shift = by->shift, most = 0;
+    uint32_t left = by->left, right = by->right, round = by->round;
     uint32_t lanes = wide ? (65535u >> right) * 0x00010001u : TP_EVEN_BYTES;
-    uint32_t round = right > 0 ? 0x00010001u << (right - 1u) : 0;
-    tp_word_t *to = out;
-    for (const tp_word_t *q = x, *end = q + fours; q < end;) {
+    for (const tp_word_t *end = q + fours; q < end;) {
         uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
-        if ((((even + above) | (odd + above)) & ~TP_EVEN_BYTES) != 0) {
-            most = tp_largest_byte(four, most);
-            above = (255u - most) * 0x00010001u;
-        }
+        most = tp_larger_bytes(most, four);
         if (plain) {
             even = ((even << left) + round) >> right & lanes;
             odd = ((odd << left) + round) >> right & lanes;
         } else {
-            uint32_t a = even & 255u, b = odd & 255u, c = even >> 16, d = odd >> 16;
-            a = (a * factor + half) >> shift, b = (b * factor + half) >> shift;
-            c = (c * factor + half) >> shift, d = (d * factor + half) >> shift;
+            uint32_t a = ((four & 255u) * factor + half) >> shift;
+            uint32_t b = ((four >> 8 & 255u) * factor + half) >> shift;
+            uint32_t c = ((four >> 16 & 255u) * factor + half) >> shift;
+            uint32_t d = ((four >> 24) * factor + half) >> shift;
             even = (a & 65535u) | c << 16;
             odd = (b & 65535u) | d << 16;
         }
@@ -59,7 +74,26 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
             *to++ = (even & TP_EVEN_BYTES) | (odd & TP_EVEN_BYTES) << 8;
         }
     }
-    return (most * factor + half) >> shift;
+    return tp_largest_byte(most);
+}
+
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    tp_pixels_t p = {(uint32_t)by->factor, (uint32_t)by->half, (uint32_t)by->shift, 0, 0, 0};
+    uint32_t bit = 0, most;
+    for (; p.factor >> bit > 1u; bit++) {
+    }
+    p.right = p.shift > bit ? p.shift - bit : 0;
+    p.left = bit > p.shift ? bit - p.shift : 0;
+    p.round = p.right > 0 ? 0x00010001u << (p.right - 1u) : 0;
+    if (p.factor >> bit << bit != p.factor || p.left > 8u || p.right > 8u) {
+        most = wide ? tp_pixels(out, true, false, x, fours, &p)
+                    : tp_pixels(out, false, false, x, fours, &p);
+    } else if (wide) {
+        most = tp_pixels(out, true, true, x, fours, &p);
+    } else {
+        most = tp_pixels(out, false, true, x, fours, &p);
+    }
+    return (most * p.factor + p.half) >> p.shift;
 }
 
 #endif
@@ -282,7 +316,6 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
 }
 
 #ifdef __ARM_FEATURE_SAT
-#include <arm_acle.h>
 #define tp_ki_clip_i8(v) __ssat(v, 8)
 #define tp_ki_clip_i16(v) __ssat(v, 16)
 #else
