@@ -53,9 +53,21 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
     uint32_t factor = by->factor, half = by->half, shift = by->shift, most = 0;
     uint32_t left = by->left, right = by->right, round = by->round;
     uint32_t lanes = wide ? (65535u >> right) * 0x00010001u : TP_EVEN_BYTES;
+#ifdef __ARM_FEATURE_SIMD32
+    if (plain && !wide && right > 0) {
+        round += round << 8;
+        lanes = (511u >> right) * 0x01010101u;
+    }
+#endif
     for (const tp_word_t *end = q + fours; q < end;) {
         uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
         most = tp_larger_bytes(most, four);
+#ifdef __ARM_FEATURE_SIMD32
+        if (plain && !wide && right > 0) {
+            *to++ = __uhadd8(four, round) >> (right - 1u) & lanes;
+            continue;
+        }
+#endif
         if (plain) {
             even = ((even << left) + round) >> right & lanes;
             odd = ((odd << left) + round) >> right & lanes;
@@ -147,33 +159,31 @@ static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
     return (word - ones) & ~word & ones << (ones == 0x00010001u ? 15u : 7u);
 }
 
-// Zeros lie together, whole words of them; or none is.
+// Zeros lie together, whole words of them; and so does what is not zero. Four values at a time.
 #define TP_KI_INDEX(name, type, ones) \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
         uint16_t *to = columns; \
-        for (uint32_t i = 0; i < n;) { \
-            size_t end = n - i < 4u ? n : i + 4u; \
-            if (tp_is_aligned(x + i) && end == i + 4u) { \
-                const tp_word_t *word = (const void *)(x + i); \
-                uint32_t pair = i * 0x00010001u + 0x00010000u; \
-                for (uint32_t w, v = 0, w_zeros; i + 4u <= n; i += 4u) { \
-                    w = *word++; \
-                    w_zeros = tp_zeros(w, ones); \
-                    if (sizeof(type) == 2u) { \
-                        v = *word++; \
-                        w_zeros |= tp_zeros(v, ones); \
-                    } \
-                    if (w_zeros == 0) { \
-                        uint32_t next = pair + 0x00020002u; \
-                        memcpy(to, &pair, sizeof(pair)); \
-                        memcpy(to + 2, &next, sizeof(next)); \
-                        to += 4; \
-                    } else if ((w | v) != 0) { \
-                        break; \
-                    } \
-                    pair += 0x00040004u; \
+        uint32_t i = 0, fours = tp_is_aligned(x) ? n & ~(size_t)3u : 0; \
+        while (i < n) { \
+            const tp_word_t *word = (const void *)(x + i); \
+            uint32_t pair = i * 0x00010001u + 0x00010000u, all = 0, end = i; \
+            for (; end < fours; end += 4u, word += sizeof(type), pair += 0x00040004u) { \
+                uint32_t zeros = tp_zeros(all = word[0], ones), next = pair + 0x00020002u; \
+                if (sizeof(type) == 2u) { \
+                    zeros |= tp_zeros(word[1], ones); \
+                    all |= word[1]; \
                 } \
-                end = n - i < 4u ? n : i + 4u; \
+                if (zeros != 0) { \
+                    break; \
+                } \
+                memcpy(to, &pair, sizeof(pair)); \
+                memcpy(to + 2, &next, sizeof(next)); \
+                to += 4; \
+            } \
+            i = end; \
+            end = n - i < 4u ? n : i + 4u; \
+            if (i < fours && all == 0) { \
+                i = end; \
             } \
             for (; i < end; i++) { \
                 *to = (uint16_t)i; \
@@ -281,25 +291,27 @@ static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
 
-size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
-    const tp_ki_finish_t *by, uint32_t *most) {
+// `usual`: ReLU, to fewer bits.
+static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
+    size_t n, const tp_ki_finish_t *by, uint32_t *most, bool usual) {
     int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
     int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
     int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
-    int32_t limit = by->limit, peak = (int32_t)*most, least = by->relu ? 0 : INT32_MIN;
-    int32_t room = 1 << (28 - up);
+    int32_t limit = by->limit, peak = (int32_t)*most, least = usual || by->relu ? 0 : INT32_MIN;
+    uint32_t room = (uint32_t)1 << (28 - up), room_z = (uint32_t)1 << 28;
     const int32_t *from = z;
     for (const int32_t *end = z + n; z < end; z++, b++) {
         int32_t v = *z, bias = *b;
-        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, room)) {
+        if ((uint32_t)v + room_z > 2u * room_z || (uint32_t)bias + room > 2u * room) {
             break;
         }
         v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
         v = v > least ? v : least;
-        int32_t size = v < 0 ? -v : v;
+        int32_t size = !usual && v < 0 ? -v : v;
         peak = size > peak ? size : peak;
-        v = tp_ki_clip((v + half) >> down, limit);
-        if (again > 0) {
+        v = (v + half) >> down;
+        v = usual ? (v > limit ? limit : v) : tp_ki_clip(v, limit);
+        if (!usual && again > 0) {
             v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
         }
         if (bytes == 1u) {
@@ -313,6 +325,17 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     }
     *most = (uint32_t)peak;
     return (size_t)(z - from);
+}
+
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+#if !TP_KERNELS_ARMV6M
+    if (bytes < 4u && by->relu && by->down >= 0) {
+        return bytes == 1u ? tp_finish(out, 1, z, b, n, by, most, true)
+                           : tp_finish(out, 2, z, b, n, by, most, true);
+    }
+#endif
+    return tp_finish(out, bytes, z, b, n, by, most, false);
 }
 
 #ifdef __ARM_FEATURE_SAT
