@@ -166,7 +166,7 @@ typedef struct {
     "bfi " w ", " x0 ", #0, #16\n"
 // No step is longer than a quarter of the range: a weight that passed an end is in an outer quarter now.
 #define OUTER(to, w) "eor " to ", " w ", " w ", lsl #1\n"
-#define UPDATE_I16 \
+#define UPDATE_I16(cold, back) \
     "ldm r1!, {r9-r12}\n" \
     TWO_I16("r5", "r9", "r10") TWO_I16("r6", "r11", "r12") \
     "ldm r1!, {r9-r12}\n" \
@@ -176,8 +176,16 @@ typedef struct {
     "orr r11, r12\n" \
     "orr r9, r11\n" \
     "tst r9, #0x80008000\n" \
-    "bne 3f\n" \
-    "2:\n"
+    "bne " cold "f\n" \
+    back ":\n"
+#define CLIP_I16(cold, back) \
+    cold ":\n" \
+    "ldr r9, [sp]\n" \
+    "ldr r9, [r9, #24]\n" \
+    "blx r9\n" \
+    "ldr lr, [sp]\n" \
+    "ldr lr, [lr, #20]\n" \
+    "b " back "b\n"
 
 // Of new weights in an outer quarter those whose sign changed become the end that they passed: 0x7fff,
 // or 0x8000 where the old one was below 0.
@@ -202,7 +210,7 @@ __attribute__((naked, noipa)) static void tp_clip_i16(void) {
     __asm volatile(CLIP("0", "r5") CLIP("4", "r6") CLIP("8", "r7") CLIP("12", "r8") "bx lr\n");
 }
 
-// Eights of columns, at least one.
+// Sixteens of columns, at least one.
 #define TP_UPDATE_I16(name, load, store) \
     __attribute__((naked, noipa)) static void name( \
         const tp_row_i16_t *q __attribute__((unused))) { \
@@ -211,19 +219,12 @@ __attribute__((naked, noipa)) static void tp_clip_i16(void) {
             "ldr lr, [r0, #20]\n" \
             "ldm r0, {r0-r4}\n" \
             "1:\n" \
-            load \
-            UPDATE_I16 \
-            store \
+            load UPDATE_I16("4", "2") store \
+            load UPDATE_I16("5", "3") store \
             "cmp r1, lr\n" \
             "bne 1b\n" \
             "pop {r0, r4-r11, pc}\n" \
-            "3:\n" \
-            "ldr r9, [sp]\n" \
-            "ldr r9, [r9, #24]\n" \
-            "blx r9\n" \
-            "ldr lr, [sp]\n" \
-            "ldr lr, [lr, #20]\n" \
-            "b 2b\n"); \
+            CLIP_I16("4", "2") CLIP_I16("5", "3")); \
     }
 TP_UPDATE_I16(tp_update_i16, "ldm r0, {r5-r8}\n", "stm r0!, {r5-r8}\n")
 TP_UPDATE_I16(tp_update_anywhere_i16,
@@ -284,7 +285,7 @@ void tp_ki_dense_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_
     int32_t words[TP_BLOCK / 2u];
     for (size_t from = 0; from < cols; from += TP_BLOCK / 2u) {
         size_t n = cols - from < TP_BLOCK / 2u ? cols - from : TP_BLOCK / 2u;
-        size_t whole = n & ~(size_t)7u;
+        size_t whole = n & ~(size_t)15u;
         for (size_t i = 0; i < whole; i += 2u) {
             int32_t v;
             memcpy(&v, x + from + i, sizeof(v));
