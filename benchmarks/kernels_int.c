@@ -170,7 +170,8 @@ static uint32_t same_scale(bool wide, size_t cols) {
     uint8_t dtype = "BBbh"[below(4)];
     uint8_t *x = (uint8_t *)x_memory + (dtype == 'h' ? 2u * below(4) : below(8));
     int32_t shift = (int32_t)below(20), zeros = (int32_t)below(5);
-    tp_ki_scale_t by = {spread(32767), shift > 0 ? 1 << (shift - 1) : 0, shift, 0};
+    int32_t factor = below(2) ? 1 << below(15) : spread(32767);
+    tp_ki_scale_t by = {factor, shift > 0 ? 1 << (shift - 1) : 0, shift, 0};
     by.offset = below(2) ? 0 : spread(1 << 20);
     for (size_t i = 0; i < cols * (dtype == 'h' ? 2u : 1u); i++) {
         x[i] = (int32_t)below(4) < zeros ? 0 : (uint8_t)draw();

@@ -39,17 +39,38 @@
             : [row] "r"(row), [three] "r"(3u * row) \
             : "cc", "memory"); \
     }
-#define TP_FOUR_DOTS(name, type, load, size) \
-    void name(int32_t z[4], const type *w, const type *x, size_t cols, size_t n) { \
-        size_t row = cols * sizeof(type); \
-        int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0; \
-        uint32_t t, u; \
-        COLUMNS(load, size, FOUR_COLUMNS(load, size) FOUR_COLUMNS(load, size), n / 8u) \
-        COLUMNS(load, size, COLUMN(load, size), n & 7u) \
-        z[0] = s0, z[1] = s1, z[2] = s2, z[3] = s3; \
+#define EIGHT_COLUMNS(load, size) FOUR_COLUMNS(load, size) FOUR_COLUMNS(load, size)
+
+void tp_ki_four_dots_i8(int32_t z[4], const int8_t *w, const int8_t *x, size_t cols) {
+    size_t row = cols;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    uint32_t t, u;
+    COLUMNS("ldrsb", "1", EIGHT_COLUMNS("ldrsb", "1"), cols / 8u)
+    COLUMNS("ldrsb", "1", COLUMN("ldrsb", "1"), cols & 7u)
+    z[0] = s0, z[1] = s1, z[2] = s2, z[3] = s3;
+}
+
+// 64 terms and 16 bits fit 32 bits; what is above 16 bits goes to `high`.
+void tp_ki_four_dots_i16(int32_t z[4], const int16_t *w, const int16_t *x, size_t cols,
+    uint32_t shift) {
+    size_t row = 2u * cols;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, high[4] = {0, 0, 0, 0};
+    uint32_t t, u;
+    for (size_t n = cols; n > 0;) {
+        size_t some = n < 64u ? n : 64u;
+        COLUMNS("ldrsh", "2", EIGHT_COLUMNS("ldrsh", "2"), some / 8u)
+        COLUMNS("ldrsh", "2", COLUMN("ldrsh", "2"), some & 7u)
+        n -= some;
+        high[0] += s0 >> 16, s0 &= 65535;
+        high[1] += s1 >> 16, s1 &= 65535;
+        high[2] += s2 >> 16, s2 &= 65535;
+        high[3] += s3 >> 16, s3 &= 65535;
     }
-TP_FOUR_DOTS(tp_ki_four_dots_i8, int8_t, "ldrsb", "1")
-TP_FOUR_DOTS(tp_ki_four_dots_i16, int16_t, "ldrsh", "2")
+    z[0] = (int32_t)(((int64_t)high[0] * 65536 + s0) >> shift);
+    z[1] = (int32_t)(((int64_t)high[1] * 65536 + s1) >> shift);
+    z[2] = (int32_t)(((int64_t)high[2] * 65536 + s2) >> shift);
+    z[3] = (int32_t)(((int64_t)high[3] * 65536 + s3) >> shift);
+}
 
 // clang-format on
 
@@ -130,52 +151,85 @@ typedef struct {
     int32_t g;
     uint32_t step;
     const int32_t *end; // of x
+    void (*clip)(void);
 } tp_row_i16_t;
 
-// Four weights. Clipping each costs less than it seems: looking for what has to be clipped takes as
-// long, and here no weight is slower than another.
-#define UPDATE_I16(store) \
-    "ldm r1!, {r8-r11}\n" \
-    "ldrsh r6, [r0]\n" \
-    "ldrsh r7, [r0, #2]\n" \
-    "ldrsh r12, [r0, #4]\n" \
-    "ldrsh lr, [r0, #6]\n" \
-    "mla r8, r3, r8, r2\n" \
-    "mla r9, r3, r9, r2\n" \
+// Two weights of a word, each above its noise (the lower half of r2), plus their products: the upper
+// halves are the new weights.
+#define TWO_I16(w, x0, x1) \
+    "bfi r2, " w ", #16, #16\n" \
+    "bfi " w ", r2, #0, #16\n" \
+    "mla " x0 ", r3, " x0 ", r2\n" \
+    "mla " w ", r3, " x1 ", " w "\n" \
     "add r2, r4\n" \
-    "uxth r2, r2\n" \
-    "mla r10, r3, r10, r2\n" \
-    "mla r11, r3, r11, r2\n" \
-    "add r2, r4\n" \
-    "uxth r2, r2\n" \
-    "add r6, r6, r8, asr #16\n" \
-    "add r7, r7, r9, asr #16\n" \
-    "add r12, r12, r10, asr #16\n" \
-    "add lr, lr, r11, asr #16\n" \
-    "ssat r6, #16, r6\n" \
-    "ssat r7, #16, r7\n" \
-    "ssat r12, #16, r12\n" \
-    "ssat lr, #16, lr\n" \
-    "bfi r6, r7, #16, #16\n" \
-    "bfi r12, lr, #16, #16\n" \
-    store
+    "lsr " x0 ", " x0 ", #16\n" \
+    "bfi " w ", " x0 ", #0, #16\n"
+// No step is longer than a quarter of the range: a weight that passed an end is in an outer quarter now.
+#define OUTER(to, w) "eor " to ", " w ", " w ", lsl #1\n"
+#define UPDATE_I16(cold, back) \
+    "ldm r1!, {r9-r12}\n" \
+    TWO_I16("r5", "r9", "r10") TWO_I16("r6", "r11", "r12") \
+    "ldm r1!, {r9-r12}\n" \
+    TWO_I16("r7", "r9", "r10") TWO_I16("r8", "r11", "r12") \
+    OUTER("r9", "r5") OUTER("r10", "r6") OUTER("r11", "r7") OUTER("r12", "r8") \
+    "orr r9, r10\n" \
+    "orr r11, r12\n" \
+    "orr r9, r11\n" \
+    "tst r9, #0x80008000\n" \
+    "bne " cold "f\n" \
+    back ":\n"
+#define CLIP_I16(cold, back) \
+    cold ":\n" \
+    "ldr r9, [sp]\n" \
+    "ldr r9, [r9, #24]\n" \
+    "blx r9\n" \
+    "ldr lr, [sp]\n" \
+    "ldr lr, [lr, #20]\n" \
+    "b " back "b\n"
 
-// Eights of columns, at least one.
-#define TP_UPDATE_I16(name, store) \
+// Of new weights in an outer quarter those whose sign changed become the end that they passed: 0x7fff,
+// or 0x8000 where the old one was below 0.
+#define CLIP(at, w) \
+    "ldr r9, [r0, #" at "]\n" \
+    OUTER("r10", w) \
+    "eor r11, r9, " w "\n" \
+    "and r10, r11\n" \
+    "ands r10, #0x80008000\n" \
+    "beq 1f\n" \
+    "lsr r10, #15\n" \
+    "rsb r10, r10, r10, lsl #16\n" \
+    "lsr r9, #15\n" \
+    "and r9, #0x00010001\n" \
+    "add r9, #0x80008000\n" \
+    "sub r9, #0x00010001\n" \
+    "eor r9, " w "\n" \
+    "and r9, r10\n" \
+    "eor " w ", r9\n" \
+    "1:\n"
+__attribute__((naked, noipa)) static void tp_clip_i16(void) {
+    __asm volatile(CLIP("0", "r5") CLIP("4", "r6") CLIP("8", "r7") CLIP("12", "r8") "bx lr\n");
+}
+
+// Sixteens of columns, at least one.
+#define TP_UPDATE_I16(name, load, store) \
     __attribute__((naked, noipa)) static void name( \
         const tp_row_i16_t *q __attribute__((unused))) { \
         __asm volatile( \
-            "push {r4-r11, lr}\n" \
-            "ldm r0, {r0-r5}\n" \
+            "push {r0, r4-r11, lr}\n" \
+            "ldr lr, [r0, #20]\n" \
+            "ldm r0, {r0-r4}\n" \
             "1:\n" \
-            UPDATE_I16(store) \
-            UPDATE_I16(store) \
-            "cmp r1, r5\n" \
+            load UPDATE_I16("4", "2") store \
+            load UPDATE_I16("5", "3") store \
+            "cmp r1, lr\n" \
             "bne 1b\n" \
-            "pop {r4-r11, pc}\n"); \
+            "pop {r0, r4-r11, pc}\n" \
+            CLIP_I16("4", "2") CLIP_I16("5", "3")); \
     }
-TP_UPDATE_I16(tp_update_i16, "strd r6, r12, [r0], #8\n")
-TP_UPDATE_I16(tp_update_anywhere_i16, "str r6, [r0], #4\n" "str r12, [r0], #4\n")
+TP_UPDATE_I16(tp_update_i16, "ldm r0, {r5-r8}\n", "stm r0!, {r5-r8}\n")
+TP_UPDATE_I16(tp_update_anywhere_i16,
+    "ldr r5, [r0]\n" "ldr r6, [r0, #4]\n" "ldr r7, [r0, #8]\n" "ldr r8, [r0, #12]\n",
+    "str r5, [r0], #4\n" "str r6, [r0], #4\n" "str r7, [r0], #4\n" "str r8, [r0], #4\n")
 
 // clang-format on
 
@@ -231,7 +285,7 @@ void tp_ki_dense_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_
     int32_t words[TP_BLOCK / 2u];
     for (size_t from = 0; from < cols; from += TP_BLOCK / 2u) {
         size_t n = cols - from < TP_BLOCK / 2u ? cols - from : TP_BLOCK / 2u;
-        size_t whole = n & ~(size_t)7u;
+        size_t whole = n & ~(size_t)15u;
         for (size_t i = 0; i < whole; i += 2u) {
             int32_t v;
             memcpy(&v, x + from + i, sizeof(v));
@@ -246,7 +300,8 @@ void tp_ki_dense_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_
                 .noise = tp_ki_noise(row->noise, 16, from),
                 .g = row->g,
                 .step = tp_ki_noise_step(16),
-                .end = words + whole};
+                .end = words + whole,
+                .clip = tp_clip_i16};
             if (whole > 0) {
                 ((uintptr_t)w & 3u ? tp_update_anywhere_i16 : tp_update_i16)(&q);
             }

@@ -33,47 +33,69 @@ static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, si
 
 // --- z = W * x ---
 
-#define DOT_I8(sum, address) \
-    "ldr %[t], " address "\n" \
-    "sxtb16 %[u], %[t]\n" \
-    "sxtb16 %[t], %[t], ror #8\n" \
-    "smlad %[" sum "], %[u], %[even], %[" sum "]\n" \
-    "smlad %[" sum "], %[t], %[odd], %[" sum "]\n"
-#define FOUR_DOTS_I8 \
-    "ldrd %[even], %[odd], [%[x]], #8\n" \
-    DOT_I8("s1", "[%[w], %[cols]]") \
-    DOT_I8("s0", "[%[w]], #4") \
-    DOT_I8("s3", "[%[v], %[cols]]") \
-    DOT_I8("s2", "[%[v]], #4")
+#define DOT_I8(sum, address, even, odd) \
+    "ldr r12, " address "\n" \
+    "sxtb16 lr, r12\n" \
+    "sxtb16 r12, r12, ror #8\n" \
+    "smlad " sum ", lr, " even ", " sum "\n" \
+    "smlad " sum ", r12, " odd ", " sum "\n"
+#define FOUR_DOTS_I8(even, odd) \
+    DOT_I8("r5", "[r0, r2]", even, odd) \
+    DOT_I8("r4", "[r0], #4", even, odd) \
+    DOT_I8("r7", "[r1, r2]", even, odd) \
+    DOT_I8("r6", "[r1], #4", even, odd)
+#define EIGHT_COLUMNS_I8 \
+    "ldm r3!, {r8-r11}\n" \
+    FOUR_DOTS_I8("r8", "r9") \
+    FOUR_DOTS_I8("r10", "r11")
 
-// Four rows in one pass, which share x: fours of columns, at least one.
-static void tp_four_dots_i8(int32_t *z, const int8_t *w, const uint32_t *x, size_t cols,
-    size_t fours) {
-    const int8_t *v = w + 2u * cols;
-    int32_t s0 = z[0], s1 = z[1], s2 = z[2], s3 = z[3];
-    uint32_t t, u, even, odd;
-    size_t n = fours / 2u;
-    if (n != 0) {
-        __asm volatile(
-            "1:\n"
-            FOUR_DOTS_I8
-            FOUR_DOTS_I8
-            LOOP
-            : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [w] "+r"(w), [v] "+r"(v),
-              [x] "+r"(x), [n] "+r"(n), [t] "=&r"(t), [u] "=&r"(u), [even] "=&r"(even),
-              [odd] "=&r"(odd)
-            : [cols] "r"(cols)
-            : "cc", "memory");
-    }
-    if (fours & 1u) {
-        __asm volatile(
-            FOUR_DOTS_I8
-            : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [w] "+r"(w), [v] "+r"(v),
-              [x] "+r"(x), [t] "=&r"(t), [u] "=&r"(u), [even] "=&r"(even), [odd] "=&r"(odd)
-            : [cols] "r"(cols)
-            : "memory");
-    }
-    z[0] = s0, z[1] = s1, z[2] = s2, z[3] = s3;
+// Four rows in one pass, which share x (two words for four columns).
+typedef struct {
+    const int8_t *w, *v; // rows 0 and 2; the others are cols further
+    size_t cols;
+    const uint32_t *x;
+    const uint32_t *end, *eights, *all; // of x: 32 columns a turn, 8, the last 4
+    int32_t *z;
+} tp_dots_t;
+
+__attribute__((naked, noipa)) static void tp_four_dots_i8(
+    const tp_dots_t *q __attribute__((unused))) {
+    __asm volatile(
+        "push {r0, r4-r11, lr}\n"
+        "ldr r12, [r0, #28]\n"
+        "ldm r12, {r4-r7}\n"
+        "add r12, r0, #16\n"
+        "ldm r0, {r0-r3}\n"
+        "ldm r12, {r8-r10}\n"
+        "push {r8-r10}\n"
+        "cmp r3, r8\n"
+        "beq 2f\n"
+        "1:\n"
+        EIGHT_COLUMNS_I8 EIGHT_COLUMNS_I8 EIGHT_COLUMNS_I8 EIGHT_COLUMNS_I8
+        "ldr r12, [sp]\n"
+        "cmp r3, r12\n"
+        "bne 1b\n"
+        "2:\n"
+        "ldr r12, [sp, #4]\n"
+        "cmp r3, r12\n"
+        "beq 4f\n"
+        "3:\n"
+        EIGHT_COLUMNS_I8
+        "ldr r12, [sp, #4]\n"
+        "cmp r3, r12\n"
+        "bne 3b\n"
+        "4:\n"
+        "ldr r12, [sp, #8]\n"
+        "cmp r3, r12\n"
+        "beq 5f\n"
+        "ldrd r8, r9, [r3]\n"
+        FOUR_DOTS_I8("r8", "r9")
+        "5:\n"
+        "add sp, #12\n"
+        "pop {r0}\n"
+        "ldr r0, [r0, #28]\n"
+        "stm r0, {r4-r7}\n"
+        "pop {r4-r11, pc}\n");
 }
 
 #define TWO_DOTS_I16 \
@@ -280,7 +302,9 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
         const int8_t *row = w + from;
         tp_unpack(pairs, x + from, fours);
         for (; fours > 0 && o + 4u <= rows; o += 4u, row += 4u * cols) {
-            tp_four_dots_i8(z + o, row, pairs, cols, fours);
+            tp_dots_t q = {row, row + 2u * cols, cols, pairs, pairs + (fours & ~(size_t)7u) * 2u,
+                pairs + (fours & ~(size_t)1u) * 2u, pairs + fours * 2u, z + o};
+            tp_four_dots_i8(&q);
         }
         for (; o < rows; o++, row += cols) {
             int32_t sum = z[o];

@@ -1,6 +1,12 @@
 // The integer kernels for any core. Four rows share what they read of x and dx.
 #include "tp_kernels_int.h"
 
+#include <string.h>
+
+#ifdef __ARM_FEATURE_SAT
+#include <arm_acle.h>
+#endif
+
 #if TP_INTEGER
 
 // Four bytes at an address that is a multiple of 4, whatever they are.
@@ -12,24 +18,94 @@ static inline bool tp_is_aligned(const void *p) {
 
 #if !TP_KERNELS_ARMV6M
 
-uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
-    uint32_t factor = (uint32_t)by->factor, half = (uint32_t)by->half, shift = (uint32_t)by->shift;
+#define TP_EVEN_BYTES 0x00ff00ffu
+
+static uint32_t tp_largest_byte(uint32_t four) {
     uint32_t most = 0;
-    tp_word_t *to = out;
-    for (const tp_word_t *q = x, *end = q + fours; q < end; q++) {
-        uint32_t four = *q, v[4] = {0, 0, 0, 0};
-        for (uint32_t i = 0; four != 0; i++, four >>= 8) {
-            v[i] = ((four & 255u) * factor + half) >> shift;
-            most = v[i] > most ? v[i] : most;
-        }
-        if (wide) {
-            *to++ = (v[0] & 0xffffu) | v[1] << 16;
-            *to++ = (v[2] & 0xffffu) | v[3] << 16;
-        } else {
-            *to++ = (v[0] & 255u) | (v[1] & 255u) << 8 | (v[2] & 255u) << 16 | v[3] << 24;
-        }
+    for (; four != 0; four >>= 8) {
+        most = (four & 255u) > most ? four & 255u : most;
     }
     return most;
+}
+
+// Four bytes of which the largest is that of all so far.
+static inline uint32_t tp_larger_bytes(uint32_t most, uint32_t four) {
+#ifdef __ARM_FEATURE_SIMD32
+    return __uadd8(most, __uqsub8(four, most));
+#else
+    uint32_t above = (255u - most) * 0x00010001u;
+    uint32_t found = ((four & TP_EVEN_BYTES) + above) | ((four >> 8 & TP_EVEN_BYTES) + above);
+    if ((found & ~TP_EVEN_BYTES) == 0) {
+        return most;
+    }
+    four = tp_largest_byte(four);
+    return four > most ? four : most;
+#endif
+}
+
+typedef struct {
+    uint32_t factor, half, shift, left, right, round;
+} tp_pixels_t;
+
+// Two pixels a word; where the factor is a power of two (`plain`), so is all that is done to them.
+static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_word_t *q,
+    size_t fours, const tp_pixels_t *by) {
+    uint32_t factor = by->factor, half = by->half, shift = by->shift, most = 0;
+    uint32_t left = by->left, right = by->right, round = by->round;
+    uint32_t lanes = wide ? (65535u >> right) * 0x00010001u : TP_EVEN_BYTES;
+#ifdef __ARM_FEATURE_SIMD32
+    if (plain && !wide && right > 0) {
+        round += round << 8;
+        lanes = (511u >> right) * 0x01010101u;
+    }
+#endif
+    for (const tp_word_t *end = q + fours; q < end;) {
+        uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
+        most = tp_larger_bytes(most, four);
+#ifdef __ARM_FEATURE_SIMD32
+        if (plain && !wide && right > 0) {
+            *to++ = __uhadd8(four, round) >> (right - 1u) & lanes;
+            continue;
+        }
+#endif
+        if (plain) {
+            even = ((even << left) + round) >> right & lanes;
+            odd = ((odd << left) + round) >> right & lanes;
+        } else {
+            uint32_t a = ((four & 255u) * factor + half) >> shift;
+            uint32_t b = ((four >> 8 & 255u) * factor + half) >> shift;
+            uint32_t c = ((four >> 16 & 255u) * factor + half) >> shift;
+            uint32_t d = ((four >> 24) * factor + half) >> shift;
+            even = (a & 65535u) | c << 16;
+            odd = (b & 65535u) | d << 16;
+        }
+        if (wide) {
+            *to++ = (even & 65535u) | odd << 16;
+            *to++ = even >> 16 | (odd & 0xffff0000u);
+        } else {
+            *to++ = (even & TP_EVEN_BYTES) | (odd & TP_EVEN_BYTES) << 8;
+        }
+    }
+    return tp_largest_byte(most);
+}
+
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+    tp_pixels_t p = {(uint32_t)by->factor, (uint32_t)by->half, (uint32_t)by->shift, 0, 0, 0};
+    uint32_t bit = 0, most;
+    for (; p.factor >> bit > 1u; bit++) {
+    }
+    p.right = p.shift > bit ? p.shift - bit : 0;
+    p.left = bit > p.shift ? bit - p.shift : 0;
+    p.round = p.right > 0 ? 0x00010001u << (p.right - 1u) : 0;
+    if (p.factor >> bit << bit != p.factor || p.left > 8u || p.right > 8u) {
+        most = wide ? tp_pixels(out, true, false, x, fours, &p)
+                    : tp_pixels(out, false, false, x, fours, &p);
+    } else if (wide) {
+        most = tp_pixels(out, true, true, x, fours, &p);
+    } else {
+        most = tp_pixels(out, false, true, x, fours, &p);
+    }
+    return (most * p.factor + p.half) >> p.shift;
 }
 
 #endif
@@ -78,41 +154,51 @@ TP_KI_COUNT(i16, int16_t)
 
 #if !TP_KERNELS_ARMV6M
 
-// Zeros lie together, whole words of them.
-#define TP_KI_INDEX(name, type) \
+// Bits that are 0 where no value of a word is 0.
+static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
+    return (word - ones) & ~word & ones << (ones == 0x00010001u ? 15u : 7u);
+}
+
+// Zeros lie together, whole words of them; and so does what is not zero. Four values at a time.
+#define TP_KI_INDEX(name, type, ones) \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
-        const size_t some = 4u / sizeof(type); \
-        uint32_t total = 0; \
-        for (size_t i = 0; i < n;) { \
-            size_t end = n - i < some ? n : i + some; \
-            if (tp_is_aligned(x + i) && end == i + some && \
-                *(const tp_word_t *)(const void *)(x + i) == 0) { \
+        uint16_t *to = columns; \
+        uint32_t i = 0, fours = tp_is_aligned(x) ? n & ~(size_t)3u : 0; \
+        while (i < n) { \
+            const tp_word_t *word = (const void *)(x + i); \
+            uint32_t pair = i * 0x00010001u + 0x00010000u, all = 0, end = i; \
+            for (; end < fours; end += 4u, word += sizeof(type), pair += 0x00040004u) { \
+                uint32_t zeros = tp_zeros(all = word[0], ones), next = pair + 0x00020002u; \
+                if (sizeof(type) == 2u) { \
+                    zeros |= tp_zeros(word[1], ones); \
+                    all |= word[1]; \
+                } \
+                if (zeros != 0) { \
+                    break; \
+                } \
+                memcpy(to, &pair, sizeof(pair)); \
+                memcpy(to + 2, &next, sizeof(next)); \
+                to += 4; \
+            } \
+            i = end; \
+            end = n - i < 4u ? n : i + 4u; \
+            if (i < fours && all == 0) { \
                 i = end; \
             } \
             for (; i < end; i++) { \
-                columns[total] = (uint16_t)i; \
-                total += x[i] != 0; \
+                *to = (uint16_t)i; \
+                to += x[i] != 0; \
             } \
         } \
-        return total; \
+        return (uint32_t)(to - columns); \
     }
 
-TP_KI_INDEX(i8, int8_t)
-TP_KI_INDEX(i16, int16_t)
+TP_KI_INDEX(i8, int8_t, 0x01010101u)
+TP_KI_INDEX(i16, int16_t, 0x00010001u)
 
 #endif
 
 #if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP && !TP_KERNELS_MVE && !TP_KERNELS_SSE2_INT
-
-#if TP_KERNELS_ARMV7M
-#define TP_KI_FOUR_DOTS(name) \
-    if (columns == NULL && four) { \
-        tp_ki_four_dots_##name(z, w + from, x + from, cols, to - from); \
-        return; \
-    }
-#else
-#define TP_KI_FOUR_DOTS(name)
-#endif
 
 // z of one or four rows from the columns `from` .. `to` of them, or of index.
 #define TP_KI_SUMS(name, type) \
@@ -141,7 +227,6 @@ TP_KI_INDEX(i16, int16_t)
     } \
     static void tp_ki_sums_##name(int32_t *z, const type *w, const type *x, bool four, \
         size_t cols, size_t from, size_t to, const uint16_t *columns) { \
-        TP_KI_FOUR_DOTS(name) \
         if (columns != NULL && four) { \
             tp_ki_four_##name(z, w, x, cols, from, to, columns); \
         } else if (columns != NULL) { \
@@ -162,6 +247,12 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
     size_t n = index != NULL ? index->total : cols;
     for (size_t taken; rows > 0; rows -= taken, z += taken, w += taken * cols) {
         taken = rows >= 4u ? 4u : 1u;
+#if TP_KERNELS_ARMV7M
+        if (taken == 4u && columns == NULL) {
+            tp_ki_four_dots_i8(z, w, x, cols);
+            continue;
+        }
+#endif
         tp_ki_sums_i8(z, w, x, taken == 4u, cols, 0, n, columns);
     }
 }
@@ -174,6 +265,12 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     for (size_t taken; rows > 0; rows -= taken, z += taken, w += taken * cols) {
         int64_t sums[4] = {0};
         taken = rows >= 4u ? 4u : 1u;
+#if TP_KERNELS_ARMV7M
+        if (taken == 4u && columns == NULL) {
+            tp_ki_four_dots_i16(z, w, x, cols, shift);
+            continue;
+        }
+#endif
         for (size_t from = 0; from < n; from += 64u) {
             int32_t part[4];
             size_t to = n - from < 64u ? n : from + 64u;
@@ -194,25 +291,27 @@ static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
 
-size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
-    const tp_ki_finish_t *by, uint32_t *most) {
+// `usual`: ReLU, to fewer bits.
+static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
+    size_t n, const tp_ki_finish_t *by, uint32_t *most, bool usual) {
     int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
     int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
     int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
-    int32_t limit = by->limit, peak = (int32_t)*most, least = by->relu ? 0 : INT32_MIN;
-    int32_t room = 1 << (28 - up);
+    int32_t limit = by->limit, peak = (int32_t)*most, least = usual || by->relu ? 0 : INT32_MIN;
+    uint32_t room = (uint32_t)1 << (28 - up), room_z = (uint32_t)1 << 28;
     const int32_t *from = z;
     for (const int32_t *end = z + n; z < end; z++, b++) {
         int32_t v = *z, bias = *b;
-        if (v != tp_ki_clip(v, 1 << 28) || bias != tp_ki_clip(bias, room)) {
+        if ((uint32_t)v + room_z > 2u * room_z || (uint32_t)bias + room > 2u * room) {
             break;
         }
         v += (int32_t)((uint32_t)((bias + half_b) >> down_b) << up);
         v = v > least ? v : least;
-        int32_t size = v < 0 ? -v : v;
+        int32_t size = !usual && v < 0 ? -v : v;
         peak = size > peak ? size : peak;
-        v = tp_ki_clip((v + half) >> down, limit);
-        if (again > 0) {
+        v = (v + half) >> down;
+        v = usual ? (v > limit ? limit : v) : tp_ki_clip(v, limit);
+        if (!usual && again > 0) {
             v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
         }
         if (bytes == 1u) {
@@ -228,8 +327,18 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     return (size_t)(z - from);
 }
 
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+#if !TP_KERNELS_ARMV6M
+    if (bytes < 4u && by->relu && by->down >= 0) {
+        return bytes == 1u ? tp_finish(out, 1, z, b, n, by, most, true)
+                           : tp_finish(out, 2, z, b, n, by, most, true);
+    }
+#endif
+    return tp_finish(out, bytes, z, b, n, by, most, false);
+}
+
 #ifdef __ARM_FEATURE_SAT
-#include <arm_acle.h>
 #define tp_ki_clip_i8(v) __ssat(v, 8)
 #define tp_ki_clip_i16(v) __ssat(v, 16)
 #else

@@ -110,10 +110,10 @@ void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *
     const tp_ki_index_t *index);
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index);
-// z[r] = the sum of the first n products of row r, of four: where a file for the instruction set has
-// them.
-void tp_ki_four_dots_i8(int32_t z[4], const int8_t *w, const int8_t *x, size_t cols, size_t n);
-void tp_ki_four_dots_i16(int32_t z[4], const int16_t *w, const int16_t *x, size_t cols, size_t n);
+// z of four rows without index, where a file for the instruction set has only that.
+void tp_ki_four_dots_i8(int32_t z[4], const int8_t *w, const int8_t *x, size_t cols);
+void tp_ki_four_dots_i16(int32_t z[4], const int16_t *w, const int16_t *x, size_t cols,
+    uint32_t shift);
 // Both without index, where a file for the instruction set has only that.
 void tp_ki_dense_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols);
 void tp_ki_dense_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols);
