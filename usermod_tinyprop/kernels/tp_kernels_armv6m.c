@@ -447,7 +447,80 @@ typedef struct {
 TP_TWO_DX(tp_two_dx_i8, "ldrsb", "1", "")
 TP_TWO_DX(tp_two_dx_i16, "ldrsh", "2", "asrs r7, r7, #8\n")
 
+// One output after the other; ends before one that is too large, with z there.
+typedef struct {
+    const int32_t *z, *b;
+    void *out;
+    const int32_t *end;
+    uint32_t peak;
+    int32_t half_b, half, limit;
+    uint32_t shifts; // of b down and up, of the sum down and up, a byte each
+    uint32_t room;   // for b
+    uint32_t relu;   // all bits
+    uint32_t bytes;
+} tp_outputs_t;
+
+TP_NAKED static void tp_outputs(tp_outputs_t *q) {
+    __asm volatile(
+        SAVE
+        "mov r7, r0\n"
+        "ldm r7!, {r0-r5}\n" "mov r11, r3\n" "mov r8, r4\n" "mov r9, r5\n"
+        "ldm r7!, {r3-r5}\n" "mov r10, r3\n" "mov r12, r4\n" "mov lr, r5\n"
+        "ldm r7!, {r3-r5}\n" "push {r3-r5}\n"
+        "1:\n"
+        "ldm r0!, {r3}\n" "ldm r1!, {r4}\n"
+        "movs r7, #1\n" "lsls r7, r7, #28\n"
+        "adds r5, r3, r7\n" "lsls r7, r7, #1\n" "cmp r5, r7\n" "bhi 8f\n"
+        "ldr r7, [sp]\n"
+        "adds r5, r4, r7\n" "lsls r7, r7, #1\n" "cmp r5, r7\n" "bhi 8f\n"
+        "mov r6, lr\n"
+        "add r4, r9\n" "asrs r4, r6\n" "lsrs r6, r6, #8\n" "lsls r4, r6\n" "lsrs r6, r6, #8\n"
+        "adds r3, r3, r4\n"
+        "ldr r4, [sp, #4]\n" "asrs r5, r3, #31\n" "ands r4, r5\n" "bics r3, r4\n"
+        "asrs r5, r3, #31\n" "adds r4, r3, r5\n" "eors r4, r5\n" // |v|
+        "cmp r4, r8\n" "bls 2f\n" "mov r8, r4\n"
+        "2:\n"
+        "add r3, r10\n" "asrs r3, r6\n" "lsrs r6, r6, #8\n"
+        "3:\n"
+        "mov r4, r12\n" "cmp r3, r4\n" "ble 4f\n" "mov r3, r4\n"
+        "4:\n"
+        "negs r4, r4\n" "cmp r3, r4\n" "bge 5f\n" "mov r3, r4\n"
+        "5:\n"
+        "cmp r6, #0\n" "bne 7f\n"
+        "ldr r7, [sp, #8]\n" "cmp r7, #2\n" "beq 6f\n" "bhi 9f\n"
+        "strb r3, [r2]\n"
+        "10:\n"
+        "adds r2, r2, r7\n" "cmp r0, r11\n" "bne 1b\n"
+        "b 11f\n"
+        "6:\n"
+        "strh r3, [r2]\n" "b 10b\n"
+        "7:\n"
+        "lsls r3, r6\n" "movs r6, #0\n" "b 3b\n"
+        "9:\n"
+        "str r3, [r2]\n" "b 10b\n"
+        "8:\n"
+        "subs r0, #4\n"
+        "11:\n"
+        "add sp, #12\n" "ldr r7, [sp]\n" "mov r4, r8\n"
+        "str r0, [r7]\n" "str r4, [r7, #16]\n"
+        RESTORE);
+}
+
 // clang-format on
+
+size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
+    const tp_ki_finish_t *by, uint32_t *most) {
+    int32_t up = by->up > 0 ? by->up : 0, down_b = up - by->up;
+    int32_t down = by->down > 0 ? by->down : 0, again = down - by->down;
+    tp_outputs_t q = {z, b, out, z + n, *most, (1 << down_b) >> 1, (1 << down) >> 1, by->limit,
+        (uint32_t)(down_b | up << 8 | down << 16 | again << 24), 1u << (28 - up),
+        by->relu ? UINT32_MAX : 0, bytes};
+    if (n > 0) {
+        tp_outputs(&q);
+    }
+    *most = q.peak;
+    return (size_t)(q.z - z);
+}
 
 uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
     const uint8_t *end = (const uint8_t *)x + 4u * fours;

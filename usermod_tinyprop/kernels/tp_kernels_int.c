@@ -190,6 +190,8 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 
 #endif
 
+#if !TP_KERNELS_ARMV6M
+
 static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
@@ -227,6 +229,8 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     *most = (uint32_t)peak;
     return (size_t)(z - from);
 }
+
+#endif
 
 #ifdef __ARM_FEATURE_SAT
 #include <arm_acle.h>
