@@ -189,7 +189,8 @@ def measure_all(data, samples=SAMPLES, epochs=(2,), dtypes=tuple(TARGETS)):
             if dtype not in dtypes:
                 continue
             model, sparse, results = f"mlp-784-{hidden}-10", policy == "TinyPropV2", {}
-            for epoch in epochs:
+            measured = epochs if sparse else epochs[:1]  # of Full all are alike
+            for epoch in measured:
                 (folder / "next.tpd").unlink(missing_ok=True)
                 say(f"MNIST, {model}, {policy}, {dtype}: trained here up to epoch {epoch} ...")
                 flash = folder / f"{model}-{policy}-{dtype}-{epoch}.bin"
@@ -199,7 +200,7 @@ def measure_all(data, samples=SAMPLES, epochs=(2,), dtypes=tuple(TARGETS)):
                     )
                     if (hidden, policy, epoch) == (32, "TinyPropV2", epochs[0]):
                         split = measure_split(port, block, min(samples, 30))
-            if len(epochs) > 1:
+            if len(measured) > 1:
                 columns = zip(*results.values())
                 results[f"{epochs[0]}-{epochs[-1]}"] = [sum(c) / len(epochs) for c in columns]
             for epoch, (cycles, waiting, trained, effort) in results.items():

@@ -27,6 +27,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/core/, \
 	)
 SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 	tp_kernels_armv6m.c \
+	tp_kernels_armv6m_update.c \
 	tp_kernels_armv7m.c \
 	tp_kernels_cores.c \
 	tp_kernels_dsp.c \

@@ -287,6 +287,8 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
 
 #endif
 
+#if !TP_KERNELS_ARMV6M
+
 static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
@@ -329,14 +331,14 @@ static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const 
 
 size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
     const tp_ki_finish_t *by, uint32_t *most) {
-#if !TP_KERNELS_ARMV6M
     if (bytes < 4u && by->relu && by->down >= 0) {
         return bytes == 1u ? tp_finish(out, 1, z, b, n, by, most, true)
                            : tp_finish(out, 2, z, b, n, by, most, true);
     }
-#endif
     return tp_finish(out, bytes, z, b, n, by, most, false);
 }
+
+#endif
 
 #ifdef __ARM_FEATURE_SAT
 #define tp_ki_clip_i8(v) __ssat(v, 8)
