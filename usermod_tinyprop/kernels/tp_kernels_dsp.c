@@ -264,6 +264,7 @@ TP_UPDATE_I16_(tp_update_wide_i16, WIDE, ANYWHERE)
 
 // Four columns: even ones and odd ones as two 16-bit lanes each.
 static void tp_unpack(uint32_t *to, const int8_t *x, size_t fours) {
+#pragma GCC unroll 4
     for (; fours > 0; fours--, x += 4, to += 2) {
         uint32_t v = tp_word(x);
         to[0] = __sxtb16(v);

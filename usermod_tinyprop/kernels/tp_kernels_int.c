@@ -59,6 +59,7 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
         lanes = (511u >> right) * 0x01010101u;
     }
 #endif
+#pragma GCC unroll 4
     for (const tp_word_t *end = q + fours; q < end;) {
         uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
         most = tp_larger_bytes(most, four);
@@ -154,9 +155,13 @@ TP_KI_COUNT(i16, int16_t)
 
 #if !TP_KERNELS_ARMV6M
 
-// Bits that are 0 where no value of a word is 0.
+// 0 where no value of a word is.
 static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
+#ifdef __ARM_FEATURE_SIMD32
+    return ones == 0x00010001u ? __uqsub16(ones, word) : __uqsub8(ones, word);
+#else
     return (word - ones) & ~word & ones << (ones == 0x00010001u ? 15u : 7u);
+#endif
 }
 
 // Zeros lie together, whole words of them; and so does what is not zero. Four values at a time.
@@ -165,24 +170,19 @@ static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
         uint16_t *to = columns; \
         uint32_t i = 0, fours = tp_is_aligned(x) ? n & ~(size_t)3u : 0; \
         while (i < n) { \
-            const tp_word_t *word = (const void *)(x + i); \
-            uint32_t pair = i * 0x00010001u + 0x00010000u, all = 0, end = i; \
-            for (; end < fours; end += 4u, word += sizeof(type), pair += 0x00040004u) { \
-                uint32_t zeros = tp_zeros(all = word[0], ones), next = pair + 0x00020002u; \
-                if (sizeof(type) == 2u) { \
-                    zeros |= tp_zeros(word[1], ones); \
-                    all |= word[1]; \
-                } \
-                if (zeros != 0) { \
-                    break; \
-                } \
+            const tp_word_t *word = (const void *)(x + i), *stop = (const void *)(x + fours); \
+            uint32_t pair = i * 0x00010001u + 0x00010000u; \
+            for (; word < stop && \
+                (tp_zeros(word[0], ones) | tp_zeros(word[sizeof(type) - 1u], ones)) == 0; \
+                word += sizeof(type), to += 4) { \
+                uint32_t next = pair + 0x00020002u; \
                 memcpy(to, &pair, sizeof(pair)); \
                 memcpy(to + 2, &next, sizeof(next)); \
-                to += 4; \
+                pair += 0x00040004u; \
             } \
-            i = end; \
-            end = n - i < 4u ? n : i + 4u; \
-            if (i < fours && all == 0) { \
+            i = pair & 65535u; \
+            uint32_t end = n - i < 4u ? n : i + 4u; \
+            if (i < fours && (word[0] | word[sizeof(type) - 1u]) == 0) { \
                 i = end; \
             } \
             for (; i < end; i++) { \
