@@ -147,6 +147,13 @@ void tp_k_lines_dx_f32(float *dx, const float *const rows[4], const float d[4], 
     const tp_k_lines_t *q);
 void tp_k_lines_update_f32(float *const rows[4], const float g[4], size_t kept, const float *x,
     const tp_k_lines_t *q);
+// Windows of one place each, all of a map, one after the other: rows_dx or (dx NULL) rows_update of
+// the first `rows` of the `stride` d of each. cols is a multiple of 8.
+typedef struct {
+    size_t places, stride, rows, cols;
+} tp_k_places_t;
+size_t tp_k_places_f32(float *dx, const float *x, float *w, float lr, const float *d,
+    const tp_k_places_t *q);
 #else
 static inline size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows,
     const tp_k_window_t *q) {
