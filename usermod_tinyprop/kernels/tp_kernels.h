@@ -122,6 +122,9 @@ static inline void tp_k_factors(float **rows, float *factors, float *w, float lr
 // d[i] = 0 where its bits without the sign, one to the left, are below `from`; of those up to `to` the
 // places, rising, and how many.
 size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_t to);
+// bins[b]++ where d's bits without the sign, one to the left, are at least `low`; b is these bits from
+// bit 18 on less base, within 0..255. Of how many of the n: the first fours.
+size_t tp_k_bins_f32(uint16_t *bins, const float *d, size_t n, uint32_t low, int32_t base);
 #else
 static inline size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from,
     uint32_t to) {

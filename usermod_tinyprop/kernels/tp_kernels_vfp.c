@@ -254,6 +254,47 @@ size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_
     return (size_t)(to - places);
 }
 
+#if TP_MAPS
+
+#define SEEN(r, found, next) "cmp %[low], r" #r ", lsl #1\n" "bls " #found "f\n" #next ":\n"
+#define BIN(r, found, next) \
+    #found ":\n" \
+    "ubfx %[t], r" #r ", #17, #14\n" \
+    "sub %[t], %[t], %[base]\n" \
+    "usat %[t], #8, %[t]\n" \
+    "ldrh %[v], [%[bins], %[t], lsl #1]\n" \
+    "add %[v], %[v], #1\n" \
+    "strh %[v], [%[bins], %[t], lsl #1]\n" \
+    "b " #next "b\n"
+
+size_t tp_k_bins_f32(uint16_t *bins, const float *d, size_t n, uint32_t low, int32_t base) {
+    const float *p = d;
+    size_t blocks = n / 4u;
+    uint32_t t, v;
+    if (blocks != 0) {
+        __asm volatile(
+            "1:\n"
+            "ldmia %[p]!, {r4-r6, r8}\n"
+            SEEN(4, 20, 10)
+            SEEN(5, 21, 11)
+            SEEN(6, 22, 12)
+            SEEN(8, 23, 13)
+            LOOP
+            "b 2f\n"
+            BIN(4, 20, 10)
+            BIN(5, 21, 11)
+            BIN(6, 22, 12)
+            BIN(8, 23, 13)
+            "2:\n"
+            : [p] "+r"(p), [n] "+r"(blocks), [t] "=&r"(t), [v] "=&r"(v)
+            : [bins] "r"(bins), [low] "r"(low), [base] "r"(base)
+            : "r4", "r5", "r6", "r8", "cc", "memory");
+    }
+    return n & ~(size_t)3u;
+}
+
+#endif
+
 uint32_t tp_k_count_f32(const float *x, size_t n) {
     size_t blocks = n / 4u, zeros = 0;
     if (blocks != 0) {
