@@ -199,8 +199,31 @@ static float *tp_without_patches(const tp_work_t *k, bool dx, bool update, bool 
     return few && whole ? (float *)(uintptr_t)w : NULL; // only what trains is written to
 }
 
+// The same where each window is one place, all of them at once; false where nothing was done.
+static bool tp_places_at_once(tp_work_t *k, bool dx, bool update, bool in_place) {
+#if TP_KERNELS_VFP && TP_MAPS
+    tp_layer_t *t = k->t;
+    uint32_t n = k->g.fan_in, places = tp_n_places(t), end = dx ? t->c : t->rows;
+    tp_k_places_t q = {places, t->c, end, n};
+    const float *w = tp_filters(k, 0, &end);
+    bool whole = k->g.contiguous && k->g.groups == 1 && places * n == tp_elements(k->g.in);
+    bool may = dx ? !update && (t->flags & TP_ROW_FIRST_SOURCE) != 0 : in_place;
+    if (whole && may && end == q.rows && places > 1 && (n & 7u) == 0 && !k->skip) {
+        const float *d = tp_at(k->m, t->off_d);
+        float *at = (float *)(uintptr_t)w; // only what trains is written to
+        t->macs += (uint64_t)tp_k_places_f32(dx ? k->dx : NULL, k->x, at, k->m->opt.lr, d, &q) * n;
+        return true;
+    }
+#endif
+    (void)k, (void)dx, (void)update, (void)in_place;
+    return false;
+}
+
 // One pass over all places: dx, or the update, or (where there is one place only) both.
 static void tp_places_backward(tp_work_t *k, bool dx, bool update, bool in_place) {
+    if (tp_places_at_once(k, dx, update, in_place)) {
+        return;
+    }
     const tp_geometry_t *g = &k->g;
     const tp_layer_t *t = k->t;
     uint32_t n = g->fan_in, rows = g->filters;

@@ -234,8 +234,13 @@ static uint32_t tp_window_found(uint16_t *bins, const float *d, uint32_t n, uint
     low = (int32_t)low > base ? low : (uint32_t)base + 1u;
     low <<= TP_WINDOW_REST + 1u;
     memset(bins, 0, TP_WINDOW * sizeof(*bins));
+    uint32_t first = 0;
+#if TP_KERNELS_VFP && TP_MAPS
+    _Static_assert(TP_WINDOW == 256 && TP_WINDOW_REST == 17u, "as tp_k_bins_f32 has them");
+    first = (uint32_t)tp_k_bins_f32(bins, d, n, low, base);
+#endif
     TP_UNROLLED
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = first; i < n; i++) {
         uint32_t u;
         memcpy(&u, &d[i], sizeof(u));
         u <<= 1; // without the sign

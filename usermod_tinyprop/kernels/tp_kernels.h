@@ -122,6 +122,9 @@ static inline void tp_k_factors(float **rows, float *factors, float *w, float lr
 // d[i] = 0 where its bits without the sign, one to the left, are below `from`; of those up to `to` the
 // places, rising, and how many.
 size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_t to);
+// bins[b]++ where d's bits without the sign, one to the left, are at least `low`; b is these bits from
+// bit 18 on less base, within 0..255. Of how many of the n: the first fours.
+size_t tp_k_bins_f32(uint16_t *bins, const float *d, size_t n, uint32_t low, int32_t base);
 #else
 static inline size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from,
     uint32_t to) {
@@ -147,6 +150,13 @@ void tp_k_lines_dx_f32(float *dx, const float *const rows[4], const float d[4], 
     const tp_k_lines_t *q);
 void tp_k_lines_update_f32(float *const rows[4], const float g[4], size_t kept, const float *x,
     const tp_k_lines_t *q);
+// Windows of one place each, all of a map, one after the other: rows_dx or (dx NULL) rows_update of
+// the first `rows` of the `stride` d of each. cols is a multiple of 8.
+typedef struct {
+    size_t places, stride, rows, cols;
+} tp_k_places_t;
+size_t tp_k_places_f32(float *dx, const float *x, float *w, float lr, const float *d,
+    const tp_k_places_t *q);
 #else
 static inline size_t tp_k_window_dx_f32(float *dx, const float *w, const float *d, size_t rows,
     const tp_k_window_t *q) {

@@ -254,6 +254,47 @@ size_t tp_k_cut_f32(uint32_t *places, float *d, size_t n, uint32_t from, uint32_
     return (size_t)(to - places);
 }
 
+#if TP_MAPS
+
+#define SEEN(r, found, next) "cmp %[low], r" #r ", lsl #1\n" "bls " #found "f\n" #next ":\n"
+#define BIN(r, found, next) \
+    #found ":\n" \
+    "ubfx %[t], r" #r ", #17, #14\n" \
+    "sub %[t], %[t], %[base]\n" \
+    "usat %[t], #8, %[t]\n" \
+    "ldrh %[v], [%[bins], %[t], lsl #1]\n" \
+    "add %[v], %[v], #1\n" \
+    "strh %[v], [%[bins], %[t], lsl #1]\n" \
+    "b " #next "b\n"
+
+size_t tp_k_bins_f32(uint16_t *bins, const float *d, size_t n, uint32_t low, int32_t base) {
+    const float *p = d;
+    size_t blocks = n / 4u;
+    uint32_t t, v;
+    if (blocks != 0) {
+        __asm volatile(
+            "1:\n"
+            "ldmia %[p]!, {r4-r6, r8}\n"
+            SEEN(4, 20, 10)
+            SEEN(5, 21, 11)
+            SEEN(6, 22, 12)
+            SEEN(8, 23, 13)
+            LOOP
+            "b 2f\n"
+            BIN(4, 20, 10)
+            BIN(5, 21, 11)
+            BIN(6, 22, 12)
+            BIN(8, 23, 13)
+            "2:\n"
+            : [p] "+r"(p), [n] "+r"(blocks), [t] "=&r"(t), [v] "=&r"(v)
+            : [bins] "r"(bins), [low] "r"(low), [base] "r"(base)
+            : "r4", "r5", "r6", "r8", "cc", "memory");
+    }
+    return n & ~(size_t)3u;
+}
+
+#endif
+
 uint32_t tp_k_count_f32(const float *x, size_t n) {
     size_t blocks = n / 4u, zeros = 0;
     if (blocks != 0) {
@@ -574,6 +615,77 @@ void tp_k_four_update_f32(float *const rows[4], const float g[4], const float *r
         }
     }
 }
+
+#if TP_MAPS
+
+#define DX_LOOP(body) \
+    "1:\n" \
+    "vldmia %[dx], {s0-s7}\n" \
+    body \
+    "vstmia %[dx]!, {s0-s7}\n" \
+    LOOP
+
+// As tp_k_four_dx_f32, for fewer rows.
+static void tp_few_dx(float *dx, float *const rows[4], const float d[4], size_t kept, size_t n) {
+    const float *w0 = rows[0], *w1 = rows[1], *w2 = rows[2];
+    if (kept == 3) {
+        __asm volatile(
+            "vldmia %[d], {s16-s18}\n"
+            DX_LOOP(ROW_DX("w0", 16) ROW_DX("w1", 17) ROW_DX("w2", 18))
+            : [dx] "+r"(dx), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [n] "+r"(n)
+            : [d] "r"(d)
+            : S0_7, S8_15, "s16", "s17", "s18", "cc", "memory");
+    } else if (kept == 2) {
+        __asm volatile(
+            "vldmia %[d], {s16-s17}\n"
+            DX_LOOP(ROW_DX("w0", 16) ROW_DX("w1", 17))
+            : [dx] "+r"(dx), [w0] "+r"(w0), [w1] "+r"(w1), [n] "+r"(n)
+            : [d] "r"(d)
+            : S0_7, S8_15, "s16", "s17", "cc", "memory");
+    } else {
+        __asm volatile(
+            "vldmia %[d], {s16}\n"
+            DX_LOOP(ROW_DX("w0", 16))
+            : [dx] "+r"(dx), [w0] "+r"(w0), [n] "+r"(n)
+            : [d] "r"(d)
+            : S0_7, S8_15, "s16", "cc", "memory");
+    }
+}
+
+size_t tp_k_places_f32(float *dx, const float *x, float *w, float lr, const float *d,
+    const tp_k_places_t *q) {
+    const tp_k_lines_t line = {1, q->cols / 8u, 0, 0};
+    const float *list[TP_LISTED + 3u];
+    size_t total = 0;
+    for (size_t i = 0; i < q->places; i++, d += q->stride) {
+        for (size_t from = 0; from < q->rows; from += TP_LISTED) {
+            size_t some = q->rows - from < TP_LISTED ? q->rows - from : TP_LISTED;
+            size_t kept = tp_k_kept_f32(list, d + from, some);
+            total += kept;
+            const float *const *at = list;
+            float *rows[4], factors[4];
+            for (; kept >= 4; at += 4, kept -= 4) {
+                tp_k_factors(rows, factors, w, lr, dx == NULL, d, at, 4, q->cols);
+                if (dx == NULL) {
+                    tp_lines_update_4(rows, factors, x, &line);
+                } else {
+                    tp_k_four_dx_f32(dx, rows, factors, q->cols);
+                }
+            }
+            tp_k_factors(rows, factors, w, lr, dx == NULL, d, at, kept, q->cols);
+            if (kept > 0 && dx == NULL) {
+                tp_k_lines_update_f32(rows, factors, kept, x, &line);
+            } else if (kept > 0) {
+                tp_few_dx(dx, rows, factors, kept, line.blocks);
+            }
+        }
+        dx = dx != NULL ? dx + q->cols : NULL;
+        x += q->cols;
+    }
+    return total;
+}
+
+#endif
 
 // clang-format on
 
