@@ -158,8 +158,8 @@ class Model(c.Structure):
         (Policy, "policy"),
         (u16, "batch_seen batch_trained"),
         (u32, "skips_in_row"),
-        (u8, "dtype"),
-        (u8 * 3, "pad"),
+        (u8, "dtype pad"),
+        (u16, "listed"),
         (u64, "seen trained skipped waited forward_macs policy_macs"),
     )
 

@@ -308,6 +308,7 @@ static void tp_grow_weights(tp_model_t *m) {
 }
 
 void tp_int_end_step(tp_model_t *m, bool trained) {
+    m->listed = 0;
     if (trained && (m->trained & 63u) == 0) {
         tp_grow_weights(m);
     }
@@ -386,6 +387,7 @@ int tp_int_input(tp_model_t *m, const tp_view_t *x, uint32_t *bad) {
             return TP_ERR_NONFINITE;
         }
     }
+    m->listed = 0;
     tp_range_t *range = tp_model_ranges(m);
     uint32_t most = (1u << tp_map_bits(m)) - 1u, peak;
     while ((peak = tp_input_pass(m, x)) > most && range->e_a < TP_INT_MOST) {

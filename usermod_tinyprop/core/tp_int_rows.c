@@ -11,6 +11,22 @@ static tp_ki_index_t tp_int_index_all(const tp_int_t *k, const void *x, uint32_t
     return (tp_ki_index_t){to, k->wide ? tp_ki_index_i16(to, x, n) : tp_ki_index_i8(to, x, n)};
 }
 
+// The same of the map of a dense layer. That of the input, often the longest, stays for the backward
+// pass if those of the other layers find room behind it.
+static void tp_int_index_map(tp_int_t *k, uint32_t n) {
+    tp_model_t *m = k->m;
+    uint32_t before = m->listed;
+    if (before > 0 && k->t->source == 0) {
+        k->index = (tp_ki_index_t){k->columns, before - 1u};
+        return;
+    }
+    before &= ~1u; // at a multiple of 4 bytes
+    bool fits = before + n <= m->index;
+    k->columns += fits ? before : 0;
+    k->index = tp_int_index_all(k, k->x, n);
+    m->listed = k->t->source == 0 ? (uint16_t)(k->index.total + 1u) : fits ? m->listed : 0;
+}
+
 static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     tp_int_t k;
     tp_layer_t *t = &tp_table(m)[l];
@@ -34,8 +50,9 @@ static tp_int_t tp_int_begin_row(tp_model_t *m, uint32_t l) {
     if (k.w != NULL && m->zero_skip > 0) {
         uint32_t n = tp_elements(k.g.in);
         if (t->kind == TP_LAYER_DENSE) {
-            k.index = tp_int_index_all(&k, k.x, n);
+            tp_int_index_map(&k, n);
         } else {
+            m->listed = 0;
             k.index.total = k.wide ? tp_ki_count_i16((const void *)k.x, n)
                                    : tp_ki_count_i8((const void *)k.x, n);
         }

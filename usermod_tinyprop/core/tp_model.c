@@ -397,6 +397,7 @@ static int tp_look(tp_model_t *m, const tp_view_t *x, tp_fault_t *fault) {
     size_t bytes = (m->n_layers + 1u) * sizeof(*ranges);
     memcpy(before, ranges, bytes);
     int err = tp_forward(m, x, &macs, fault);
+    m->listed = 0;
     if (m->seen > 0 || err) {
         memcpy(ranges, before, bytes);
     } else {
@@ -563,6 +564,7 @@ int tp_profile(tp_model_t *m, const tp_view_t *x, const tp_target_t *y, const tp
     for (uint32_t l = 0; l < n; l++) {
         trace->rows[l].macs[1] += (uint32_t)table[l].macs;
     }
+    m->listed = 0;
     return err;
 }
 

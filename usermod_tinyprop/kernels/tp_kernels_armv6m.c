@@ -9,8 +9,8 @@
 
 #include "tp_kernels_armv6m.h"
 
-// Inputs that are not zero, and rows that take them, at a time.
-#define TP_TERMS 128u
+// Inputs that are not zero, at a time: those of most images. Rows, where there are more.
+#define TP_TERMS 224u
 #define TP_SUMS 64u
 
 // clang-format off
@@ -78,12 +78,9 @@ TP_INDEX(tp_index_i16, "ldm r1!, {r4, r5}\n" "movs r6, r4\n" "orrs r6, r5\n",
     FOUND("lsls r6, r4, #16\n") FOUND("lsrs r6, r4, #16\n")
     FOUND("lsls r6, r5, #16\n") FOUND("lsrs r6, r5, #16\n"))
 
-// Four sums where r0 pointed to, or added to those there.
+// Four sums where r0 pointed to.
 #define SUMS "ldr r0, [sp]\n" "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
     "stm r0!, {r4-r7}\n"
-
-#define ONE_MORE(sum) "ldr r4, [r0]\n" "add r4, " sum "\n" "stm r0!, {r4}\n"
-#define ADD_SUMS "ldr r0, [sp]\n" ONE_MORE("r8") ONE_MORE("r9") ONE_MORE("r10") ONE_MORE("r11")
 
 // They are added to four of 64 bits there.
 #define MORE(sum) \
@@ -131,8 +128,8 @@ typedef struct {
     int32_t x;
 } tp_term_t;
 
-// sums[r] += row r of w times the terms from .. to, at least one; eight in a turn, the first turn from
-// its middle. 26: bytes of the code of a term.
+// z[r] = row r of w times the terms from .. to, at least one, for all rows up to end, four at a time;
+// eight terms in a turn, the first turn from its middle. 26: bytes of the code of a term.
 #define AT(load, row, sum) load " r7, [" row ", r5]\n" "muls r7, r6\n" "add " sum ", r7\n"
 #define NEXT(load) \
     "ldm r3!, {r5, r6}\n" \
@@ -140,36 +137,53 @@ typedef struct {
     AT(load, "r1", "r9") \
     AT(load, "r4", "r10") \
     AT(load, "r2", "r11")
-#define TP_FOUR_TERMS(name, sum_type, load, sums_out) \
-    TP_HOT TP_NAKED static void name(sum_type sums[4], const void *w, size_t stride, \
-        const tp_term_t *from, const tp_term_t *to) { \
+#define TP_ROWS_TERMS(name, load) \
+    TP_HOT TP_NAKED static void name(int32_t *z, const void *w, size_t stride, \
+        const tp_term_t *from, const tp_term_t *to, const int32_t *end) { \
         __asm volatile( \
             SAVE \
             "ldr r5, [sp, #40]\n" \
             "mov r12, r5\n" \
-            ZERO \
-            "mov r0, r1\n" \
-            "adds r1, r0, r2\n" \
-            "adds r4, r1, r2\n" \
-            "adds r2, r4, r2\n" \
+            "mov lr, r2\n" \
             "subs r5, r3, r5\n" \
             "movs r6, #56\n" \
             "ands r5, r6\n" /* terms that are missing in the first turn, times 8 */ \
             "lsrs r5, r5, #3\n" \
             "movs r6, #26\n" \
             "muls r5, r6\n" \
+            "push {r3, r5}\n" \
+            "1:\n" \
+            ZERO \
+            "mov r2, lr\n" \
+            "mov r0, r1\n" \
+            "adds r1, r0, r2\n" \
+            "adds r4, r1, r2\n" \
+            "adds r2, r4, r2\n" \
+            "ldr r3, [sp]\n" \
+            "ldr r5, [sp, #4]\n" \
             "add pc, r5\n" \
             "nop\n" \
-            "1:\n" \
+            "2:\n" \
             NEXT(load) NEXT(load) NEXT(load) NEXT(load) \
             NEXT(load) NEXT(load) NEXT(load) NEXT(load) \
             "cmp r3, r12\n" \
-            "bne 1b\n" \
-            sums_out \
+            "bne 2b\n" \
+            "mov r1, r2\n" \
+            "add r1, lr\n" \
+            "ldr r2, [sp, #8]\n" \
+            "mov r4, r8\n" "mov r5, r9\n" "mov r6, r10\n" "mov r7, r11\n" \
+            "stm r2!, {r4-r7}\n" \
+            "str r2, [sp, #8]\n" \
+            "ldr r3, [sp, #52]\n" \
+            "cmp r2, r3\n" \
+            "beq 3f\n" \
+            "b 1b\n" \
+            "3:\n" \
+            "add sp, #8\n" \
             RESTORE); \
     }
-TP_FOUR_TERMS(tp_four_terms_i8, int32_t, "ldrsb", ADD_SUMS)
-TP_FOUR_TERMS(tp_four_terms_i16, int64_t, "ldrsh", MORE_SUMS)
+TP_ROWS_TERMS(tp_rows_terms_i8, "ldrsb")
+TP_ROWS_TERMS(tp_rows_terms_i16, "ldrsh")
 
 // The terms of columns .. end, at least one; returns where they end. Of int16 the sum of |x| stays
 // below 2^16, so that the sums of their products fit 32 bits.
@@ -325,36 +339,61 @@ static inline int32_t tp_shifted(int64_t sum, uint32_t shift) {
     return (int32_t)(shift > 0 ? low | high << (32u - shift) : low);
 }
 
-// Over an index: four rows at a time, at least four; the last four may overlap those before.
+// z of rows, at least four, from a list of terms; the last four may overlap those before.
+static void tp_rows_terms(bool wide, int32_t *z, const uint8_t *w, size_t rows, size_t stride,
+    const tp_term_t *from, const tp_term_t *to) {
+    for (size_t first = 0, n = rows & ~(size_t)3u; first < rows; first += n) {
+        if (first > 0) {
+            first = rows - 4u;
+            n = 4u;
+        }
+        const uint8_t *row = w + first * stride;
+        if (wide) {
+            tp_rows_terms_i16(z + first, row, stride, from, to, z + first + n);
+        } else {
+            tp_rows_terms_i8(z + first, row, stride, from, to, z + first + n);
+        }
+    }
+}
+
+static tp_term_t *tp_terms(bool wide, tp_term_t *to, const uint16_t *columns, const uint16_t *end,
+    const void *x) {
+    end = (size_t)(end - columns) > TP_TERMS ? columns + TP_TERMS : end;
+    return wide ? tp_terms_i16(to, columns, end, x) : tp_terms_i8(to, columns, end, x);
+}
+
+// Over an index of at least one column, at least four rows.
 static TP_APART void tp_index_matvec(bool wide, int32_t *z, const uint8_t *w, const void *x,
     size_t rows, size_t stride, uint32_t shift, const tp_ki_index_t *index) {
-    tp_term_t terms[TP_TERMS], *after;
-    union {
-        int64_t wide[TP_SUMS];
-        int32_t small[TP_SUMS];
-    } sums;
-    for (size_t first = 0, next; first < rows; first = next) {
-        const uint16_t *c = index->columns, *end = c + index->total;
-        next = rows - first < TP_SUMS ? rows : first + TP_SUMS;
-        memset(&sums, 0, wide ? sizeof(sums.wide) : sizeof(sums.small));
-        while (c < end) {
-            const uint16_t *to = (size_t)(end - c) > TP_TERMS ? c + TP_TERMS : end;
-            after = wide ? tp_terms_i16(terms, c, to, x) : tp_terms_i8(terms, c, to, x);
-            c += after - terms;
-            for (size_t o = first; o < next; o += 4u) {
-                const uint8_t *row = w + (o + 4u > rows ? rows - 4u : o) * stride;
-                if (wide) {
-                    tp_four_terms_i16(sums.wide + (o - first), row, stride, terms, after);
-                } else {
-                    tp_four_terms_i8(sums.small + (o - first), row, stride, terms, after);
-                }
+    tp_term_t terms[TP_TERMS];
+    const uint16_t *begin = index->columns, *end = begin + index->total;
+    tp_term_t *after = tp_terms(wide, terms, begin, end, x);
+    if (after == terms + index->total) { // all sums fit 32 bits
+        tp_rows_terms(wide, z, w, rows, stride, terms, after);
+        for (size_t o = 0; shift > 0 && o < rows; o++) {
+            z[o] >>= shift;
+        }
+        return;
+    }
+    for (size_t first = 0, n; first < rows; first += n) {
+        int64_t sums[TP_SUMS];
+        n = rows - first < TP_SUMS ? rows - first : TP_SUMS;
+        if (n < 4u) {
+            first = rows - 4u;
+            n = 4u;
+        }
+        memset(sums, 0, sizeof(sums));
+        for (const uint16_t *c = begin; c < end; c += after - terms) {
+            if (first > 0 || c > begin) {
+                after = tp_terms(wide, terms, c, end, x);
+            }
+            tp_rows_terms(wide, z + first, w + first * stride, n, stride, terms, after);
+            for (size_t r = 0; r < n; r++) {
+                sums[r] += z[first + r];
             }
         }
-        for (size_t o = first; o < next; o += 4u) {
-            int32_t *to = z + (o + 4u > rows ? rows - 4u : o);
-            for (size_t r = o - first; r < o - first + 4u; r++) {
-                *to++ = wide ? tp_shifted(sums.wide[r], shift) : sums.small[r];
-            }
+        for (size_t r = 0; r < n; r++) {
+            z[first + r] = tp_shifted(sums[r], shift);
         }
     }
 }
@@ -362,7 +401,7 @@ static TP_APART void tp_index_matvec(bool wide, int32_t *z, const uint8_t *w, co
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
-    if (index != NULL && rows >= 4u) {
+    if (index != NULL && rows >= 4u && n > 0) {
         tp_index_matvec(false, z, (const void *)w, x, rows, cols, 0, index);
         return;
     }
@@ -389,7 +428,7 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     uint32_t shift, const tp_ki_index_t *index) {
     size_t n = index != NULL ? index->total : cols;
     const uint16_t *columns = index != NULL ? index->columns : NULL;
-    if (index != NULL && rows >= 4u) {
+    if (index != NULL && rows >= 4u && n > 0) {
         tp_index_matvec(true, z, (const void *)w, x, rows, 2u * cols, shift, index);
         return;
     }
