@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .network import Network, one_hot
-from .numerics import F32, GOLDEN, MASK32, ONE, TWO, f32, hash32, lane_sum, log
+from .numerics import F32, GOLDEN, MASK32, ONE, TWO, f32, hash32, lane_sum
 
 B_EXPONENT, OUT_EXPONENT, SOFTMAX_EXPONENT = -20, -12, -15
 OUT_LIMIT = 2**22
@@ -52,6 +52,16 @@ class Range:
 
 
 # --- Arithmetic ---
+
+
+def log2(v):
+    """log2(v / 32768) times 32768 of v >= 32768; not exact, as DESIGN.md defines it."""
+    n = v.bit_length() - 16
+    f = (v >> n) & 32767
+    q = int32(f * 1479) >> 15
+    q = int32(f * (4863 - q)) >> 15
+    q = 14481 + (int32(f * (q - 8755)) >> 15)
+    return n * 32768 + f + (int32((int32(f * (32768 - f)) >> 15) * q + 16384) >> 15)
 
 
 def int32(v):
@@ -395,7 +405,7 @@ class IntegerNetwork(Network):
             e, top = exponentials(o)
             last.range.e_d = SOFTMAX_EXPONENT
             delta = self._probabilities(e) - fixed(t, SOFTMAX_EXPONENT).astype(np.int64)
-            losses = log(F32(e.sum()) * F32(2**-15)) + f32(top - o) * F32(2**-12)
+            losses = F32(log2(int(e.sum()))) * F32(2.11531733e-5) + f32(top - o) * F32(2**-12)
             loss = losses[target] if by_class else lane_sum(t * losses)
             return loss, clipped(delta, D_LIMIT)
         goal = clipped(fixed(t, OUT_EXPONENT), 2**23).astype(np.int64)

@@ -407,6 +407,14 @@ static int32_t *tp_int_output(tp_model_t *m) {
     return (int32_t *)(void *)tp_at(m, tp_table(m)[m->n_layers - 1u].off_act);
 }
 
+// log2(v / 32768), times 32768; v >= 32768.
+static int32_t tp_int_log2(uint32_t v) {
+    int32_t n = tp_bit_length(v) - 16, f = (int32_t)(v >> n) & 32767;
+    int32_t q = 4863 - (f * 1479 >> 15);
+    q = 14481 + (f * ((f * q >> 15) - 8755) >> 15);
+    return n * 32768 + f + (((f * (32768 - f) >> 15) * q + 16384) >> 15);
+}
+
 // p (n) = softmax of o, times 32768; returns the log of the sum behind it, *most = the largest o.
 static float tp_int_softmax(int32_t *p, const int32_t *o, uint32_t n, int32_t *most) {
     int32_t max = o[0];
@@ -428,7 +436,7 @@ static float tp_int_softmax(int32_t *p, const int32_t *o, uint32_t n, int32_t *m
         p[i] = (int32_t)(((uint32_t)p[i] * 32768u + sum / 2u) / sum);
     }
     *most = max;
-    return tp_logf((float)sum * 3.0517578125e-5f);
+    return (float)tp_int_log2(sum) * 2.11531733e-5f; // log(2) / 32768
 }
 
 float tp_int_loss(tp_model_t *m, const tp_target_t *y) {
