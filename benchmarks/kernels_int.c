@@ -178,8 +178,14 @@ static uint32_t same_scale(bool wide, size_t cols) {
     }
     uint8_t *out = (uint8_t *)z_ours + 2u * below(3),
             *to = out - (uint8_t *)z_ours + (uint8_t *)z_plain;
-    return tp_ki_scale(out, wide, x, dtype, cols, &by) ==
-        plain_scale(to, wide, x, dtype, cols, &by);
+    uint16_t expected[LONGEST], *end = columns, *end_plain = expected;
+    bool lists = below(2);
+    uint32_t most = tp_ki_scale(out, wide, x, dtype, cols, &by, lists ? &end : NULL),
+             most_plain = plain_scale(to, wide, x, dtype, cols, &by, lists ? &end_plain : NULL);
+    bool cut = most > (wide ? 32767u : 127u);
+    size_t n = (size_t)(end_plain - expected);
+    return most == most_plain &&
+        (cut || ((size_t)(end - columns) == n && memcmp(columns, expected, 2u * n) == 0));
 }
 
 static uint32_t same_finish(size_t bytes, size_t n) {

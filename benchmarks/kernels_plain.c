@@ -138,7 +138,7 @@ static void put(void *out, size_t bytes, size_t i, int64_t v) {
 }
 
 uint32_t plain_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
-    const tp_ki_scale_t *by) {
+    const tp_ki_scale_t *by, uint16_t **columns) {
     int64_t most = 0;
     for (size_t i = 0; i < n; i++) {
         int64_t v = dtype == 'B' ? ((const uint8_t *)x)[i]
@@ -146,6 +146,9 @@ uint32_t plain_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
                                  : ((const int16_t *)x)[i];
         v = ((v * by->factor + by->half) >> by->shift) + by->offset;
         put(out, wide ? 2 : 1, i, v);
+        if (columns != NULL && v != 0) {
+            *(*columns)++ = (uint16_t)i;
+        }
         v = v < 0 ? -v : v;
         most = v > most ? v : most;
     }

@@ -341,7 +341,13 @@ static uint32_t tp_input_simple(tp_model_t *m, const tp_view_t *x, const tp_colu
     int32_t s) {
     tp_ki_scale_t by = {
         s > 0 ? c->s.m : c->s.m * (1 << -s), s > 0 ? 1 << (s - 1) : 0, s > 0 ? s : 0, c->offset};
-    return tp_ki_scale(tp_at(m, m->off_input), tp_is_i16(m), x->data, x->dtype, x->count, &by);
+    const tp_layer_t *row = tp_table(m);
+    uint16_t *columns = (uint16_t *)(void *)tp_at(m, m->off_scratch), *end = columns;
+    bool listed = m->zero_skip > 0 && row->kind == TP_LAYER_DENSE && row->source == 0;
+    uint32_t most = tp_ki_scale(tp_at(m, m->off_input), tp_is_i16(m), x->data, x->dtype, x->count,
+        &by, listed ? &end : NULL);
+    m->listed = (uint16_t)(listed ? end - columns + 1 : 0);
+    return most;
 }
 
 // One pass at the exponent the map has; returns the largest |v|.
@@ -357,6 +363,7 @@ static uint32_t tp_input_pass(tp_model_t *m, const tp_view_t *x) {
     }
     uint8_t *out = (uint8_t *)tp_at(m, m->off_input);
     uint32_t peak = 0;
+    m->listed = 0;
     for (uint32_t i = 0, j = 0; i < x->count; i++) {
         int32_t v;
         if (x->dtype == TP_F32) {
@@ -387,7 +394,6 @@ int tp_int_input(tp_model_t *m, const tp_view_t *x, uint32_t *bad) {
             return TP_ERR_NONFINITE;
         }
     }
-    m->listed = 0;
     tp_range_t *range = tp_model_ranges(m);
     uint32_t most = (1u << tp_map_bits(m)) - 1u, peak;
     while ((peak = tp_input_pass(m, x)) > most && range->e_a < TP_INT_MOST) {

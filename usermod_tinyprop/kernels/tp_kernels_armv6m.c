@@ -15,28 +15,35 @@
 
 // clang-format off
 
-// Images: most words of four pixels are 0.
+// Images: most words of four pixels are 0. Returns the largest value, and above it where the columns
+// end, each of which moves on by `step` bytes.
 #define PIXEL(store, at) \
-    "uxtb r7, r6\n" "muls r7, r3\n" "adds r7, r7, r5\n" "lsrs r7, r4\n" \
+    "uxtb r7, r6\n" "muls r7, r3\n" "add r7, r9\n" "lsrs r7, r4\n" \
     store " r7, [r0, #" at "]\n" \
+    "beq 1f\n" "strh r2, [r5]\n" "add r5, r11\n" \
     "cmp r7, r8\n" "bls 1f\n" "mov r8, r7\n" \
     "1:\n" \
-    "lsrs r6, r6, #8\n"
+    "lsrs r6, r6, #8\n" "adds r2, #1\n"
 #define TP_PIXELS(name, nothing, store, second, third, fourth, bytes) \
-    TP_NAKED static uint32_t name(void *out, const void *x, const void *end, \
-        const tp_ki_scale_t *by) { \
+    TP_NAKED static uint64_t name(void *out, const void *x, const void *end, \
+        const tp_ki_scale_t *by, uint16_t *columns, uint32_t step) { \
         __asm volatile( \
             SAVE \
+            "mov r12, r2\n" \
             "ldm r3!, {r4-r6}\n" \
-            "mov r3, r4\n" "mov r4, r6\n" "movs r7, #0\n" "mov r8, r7\n" \
+            "mov r3, r4\n" "mov r9, r5\n" "mov r4, r6\n" \
+            "ldr r5, [sp, #40]\n" "ldr r6, [sp, #44]\n" "mov r11, r6\n" \
+            "movs r2, #0\n" "mov r8, r2\n" \
             "2:\n" \
-            "cmp r1, r2\n" "beq 4f\n" \
+            "cmp r1, r12\n" "beq 4f\n" \
             "3:\n" \
             "ldm r1!, {r6}\n" "cmp r6, #0\n" "bne 5f\n" \
+            "adds r2, #4\n" \
             nothing \
-            "cmp r1, r2\n" "bne 3b\n" \
+            "cmp r1, r12\n" "bne 3b\n" \
             "4:\n" \
             "mov r0, r8\n" \
+            "str r5, [sp]\n" /* where r1 is taken from */ \
             RESTORE \
             "5:\n" \
             PIXEL(store, "0") \
@@ -314,9 +321,17 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     return (size_t)(q.z - z);
 }
 
-uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by,
+    uint16_t **columns) {
     const uint8_t *end = (const uint8_t *)x + 4u * fours;
-    return wide ? tp_pixels_i16(out, x, end, by) : tp_pixels_i8(out, x, end, by);
+    uint16_t unused, *to = columns != NULL ? *columns : &unused;
+    uint32_t step = columns != NULL ? sizeof(*to) : 0;
+    uint64_t r = wide ? tp_pixels_i16(out, x, end, by, to, step)
+                      : tp_pixels_i8(out, x, end, by, to, step);
+    if (columns != NULL) {
+        *columns = (uint16_t *)(uintptr_t)(uint32_t)(r >> 32);
+    }
+    return (uint32_t)r;
 }
 
 #define TP_KI_INDEX(name, type) \

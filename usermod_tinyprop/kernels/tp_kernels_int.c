@@ -90,7 +90,8 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
     return tp_largest_byte(most);
 }
 
-uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by) {
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by,
+    uint16_t **columns) {
     tp_pixels_t p = {(uint32_t)by->factor, (uint32_t)by->half, (uint32_t)by->shift, 0, 0, 0};
     uint32_t bit = 0, most;
     for (; p.factor >> bit > 1u; bit++) {
@@ -106,23 +107,25 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
     } else {
         most = tp_pixels(out, false, true, x, fours, &p);
     }
+    if (columns != NULL) {
+        *columns += wide ? tp_ki_index_i16(*columns, out, 4u * fours)
+                         : tp_ki_index_i8(*columns, out, 4u * fours);
+    }
     return (most * p.factor + p.half) >> p.shift;
 }
 
 #endif
 
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
-    const tp_ki_scale_t *by) {
+    const tp_ki_scale_t *by, uint16_t **columns) {
+    size_t done = 0;
     int32_t last = INT32_MIN, v = 0, most = 0, least = 0;
     if (dtype == 'B' && by->offset == 0 && by->factor > 0 && tp_is_aligned(x) &&
         tp_is_aligned(out)) {
-        size_t done = n & ~(size_t)3u;
-        most = (int32_t)tp_ki_pixels(out, wide, x, done / 4u, by);
-        out = (uint8_t *)out + (wide ? 2u * done : done);
-        x = (const uint8_t *)x + done;
-        n -= done;
+        done = n & ~(size_t)3u;
+        most = (int32_t)tp_ki_pixels(out, wide, x, done / 4u, by, columns);
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = done; i < n; i++) {
         int32_t q = dtype == 'B' ? ((const uint8_t *)x)[i]
             : dtype == 'b'       ? ((const int8_t *)x)[i]
                                  : ((const int16_t *)x)[i];
@@ -136,6 +139,9 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
             ((int16_t *)out)[i] = (int16_t)v;
         } else {
             ((int8_t *)out)[i] = (int8_t)v;
+        }
+        if (columns != NULL && v != 0) {
+            *(*columns)++ = (uint16_t)i;
         }
     }
     return (uint32_t)(most > -least ? most : -least);

@@ -55,15 +55,17 @@ typedef struct {
 
 // out[i] = ((x[i] * factor + half) >> shift) + offset, cut to its type; nothing overflows. x: uint8,
 // int8 or int16 ('B', 'b', 'h'), out: int8, or int16 where `wide`. Returns the largest |out| before it
-// was cut.
+// was cut. columns: NULL, or where the columns of what is not zero go (room for n), moved on behind them;
+// theirs only where nothing was cut.
 typedef struct {
     int32_t factor, half, shift, offset;
 } tp_ki_scale_t;
 uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t n,
-    const tp_ki_scale_t *by);
+    const tp_ki_scale_t *by, uint16_t **columns);
 
 // Of that: so many times four pixels, where 0 stays 0; both addresses are multiples of 4.
-uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by);
+uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const tp_ki_scale_t *by,
+    uint16_t **columns);
 
 // How many elements are not zero; their columns, rising (room for n).
 uint32_t tp_ki_count_i8(const int8_t *x, size_t n);
