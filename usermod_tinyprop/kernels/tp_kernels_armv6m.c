@@ -305,6 +305,43 @@ TP_NAKED static void tp_outputs(tp_outputs_t *q) {
         RESTORE);
 }
 
+// The usual ones of a ReLU; ends also before a z that is larger than a b may be.
+#define TP_RELU_OUTPUTS(name, store, size) \
+    TP_NAKED static void name(tp_outputs_t *q) { \
+        __asm volatile( \
+            SAVE \
+            "mov r7, r0\n" \
+            "ldm r7!, {r0-r5}\n" "mov r11, r3\n" "mov r8, r4\n" "mov r9, r5\n" \
+            "ldm r7!, {r3-r6}\n" "mov r10, r3\n" "mov r12, r4\n" "mov lr, r5\n" \
+            "push {r6}\n" \
+            "1:\n" \
+            "ldm r0!, {r3}\n" "ldm r1!, {r4}\n" \
+            "ldr r7, [sp]\n" \
+            "adds r5, r3, r7\n" "adds r6, r4, r7\n" "orrs r5, r6\n" "lsls r7, r7, #1\n" \
+            "cmp r5, r7\n" "bhs 5f\n" \
+            "mov r6, lr\n" \
+            "add r4, r9\n" "asrs r4, r6\n" "lsrs r6, r6, #8\n" "lsls r4, r6\n" \
+            "adds r3, r3, r4\n" "ble 4f\n" \
+            "cmp r3, r8\n" "bls 2f\n" "mov r8, r3\n" \
+            "2:\n" \
+            "lsrs r6, r6, #8\n" "add r3, r10\n" "asrs r3, r6\n" \
+            "mov r4, r12\n" "cmp r3, r4\n" "ble 3f\n" "mov r3, r4\n" \
+            "3:\n" \
+            store " r3, [r2]\n" "adds r2, #" size "\n" \
+            "cmp r0, r11\n" "bne 1b\n" \
+            "b 6f\n" \
+            "4:\n" \
+            "movs r3, #0\n" "b 3b\n" \
+            "5:\n" \
+            "subs r0, #4\n" "subs r1, #4\n" \
+            "6:\n" \
+            "add sp, #4\n" "ldr r7, [sp]\n" "mov r4, r8\n" \
+            "str r4, [r7, #16]\n" "stm r7!, {r0-r2}\n" \
+            RESTORE); \
+    }
+TP_RELU_OUTPUTS(tp_relu_outputs_i8, "strb", "1")
+TP_RELU_OUTPUTS(tp_relu_outputs_i16, "strh", "2")
+
 // clang-format on
 
 size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
@@ -314,7 +351,10 @@ size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
     tp_outputs_t q = {z, b, out, z + n, *most, (1 << down_b) >> 1, (1 << down) >> 1, by->limit,
         (uint32_t)(down_b | up << 8 | down << 16 | again << 24), 1u << (28 - up),
         by->relu ? UINT32_MAX : 0, bytes};
-    if (n > 0) {
+    if (n > 0 && by->relu && again == 0 && bytes < 4u) {
+        (bytes == 1u ? tp_relu_outputs_i8 : tp_relu_outputs_i16)(&q);
+    }
+    if (q.z != q.end) {
         tp_outputs(&q);
     }
     *most = q.peak;
