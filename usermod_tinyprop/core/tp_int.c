@@ -553,7 +553,10 @@ void tp_int_output_delta(tp_model_t *m, const tp_target_t *y) {
     int32_t *d = tp_int_delta(m, m->n_layers - 1u);
     if (m->loss == TP_SOFTMAX_CROSS_ENTROPY) {
         for (uint32_t i = 0; i < n; i++) {
-            d[i] = tp_clip(d[i] - tp_quantize(tp_target_at(y, i), -15), 32767);
+            int32_t t = y->values.data != NULL ? tp_quantize(tp_target_at(y, i), -15)
+                : y->index == (int32_t)i       ? 32768
+                                               : 0;
+            d[i] = tp_clip(d[i] - t, 32767);
         }
         range->e_d = -15;
         return;
