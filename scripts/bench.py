@@ -9,6 +9,7 @@ from pathlib import Path
 
 import build_natmod
 import build_qemu
+import build_rp2
 import kernel_costs
 import layer_instructions
 import network_steps
@@ -19,7 +20,7 @@ import sim_rp2
 from build_unix import build_unix
 from common import BUILD, ROOT, fail, run_main, say
 from records import Records, print_table
-from setup_env import lacking
+from setup_env import advice, lacking
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "experiments"))
 
@@ -186,12 +187,14 @@ def bench_models():
 
 
 def bench_rp2040(targets):
-    firmware = BUILD / "firmware" / rp2040_cycles.BOARD / "firmware.bin"
-    if not firmware.is_file() or not rp2040_cycles.MPREMOTE.is_file():
-        say("Integers on the RP2040: not measured, there is no firmware: make firmware")
+    missing = lacking("firmware")
+    if missing:
+        say(f"RP2040: not measured, missing {', '.join(missing)}: {advice(missing)}")
         return
+    firmware = build_rp2.build_rp2(rp2040_cycles.BOARD) / "firmware.bin"
     with sim_rp2.running(firmware, BUILD / "bench" / "rp2040-flash.bin") as port:
         targets += rp2040_cycles.measure_integers(port)
+    bench_mnist(targets)
 
 
 def bench_mnist(targets):
@@ -210,9 +213,8 @@ def main():
     bench_step(targets)
     bench_boards(targets)
     bench_layers(targets)
+    bench_rp2040(targets)  # brings the firmware that the models want
     bench_models()
-    bench_rp2040(targets)
-    bench_mnist(targets)
     bench_kernels(targets)
     bench_tables(targets)
     rows = [
