@@ -22,9 +22,9 @@ typedef struct {
     const void *x;
     uint32_t noise;
     int32_t g;
-    uint32_t shift;
+    uint32_t shift; // of int8 less 8
     uint32_t step;  // of the noise from word to word (or half of it)
-    uint32_t fields, lanes, signs, bias;
+    uint32_t fields, lanes, signs;
     void *end;
 } tp_update_t;
 
@@ -32,9 +32,8 @@ typedef struct {
     SAVE \
     "mov r7, r0\n" \
     "adds r7, #20\n" \
-    "ldm r7!, {r1-r6}\n" \
-    "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
-    "mov lr, r6\n" \
+    "ldm r7!, {r1-r5}\n" \
+    "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov lr, r5\n" \
     "ldm r0!, {r1-r4, r7}\n" \
     "mov r0, r1\n" "mov r1, r2\n" "mov r2, r3\n" "mov r3, r4\n"
 // r4 is the new word, r6 the old one; r5 the sign bits. Where no sign changed, no weight passed zero
@@ -71,6 +70,12 @@ typedef struct {
     "stm r4!, {r0-r2}\n" \
     RESTORE
 
+// Sums in lanes, r4 and r5, to four int8 in r4; r5: the sign bits. Each sum is 2^15 above what it
+// stands for, so that no lane borrows from the next: the fields on top of them, put together, are
+// too large by 128 before they are shifted to their places (r7: bits, less 8).
+#define GATHER(spare) \
+    "mov " spare ", r9\n" "ands r4, " spare "\n" "ands r5, " spare "\n" "lsrs r4, r4, #8\n" \
+    "adds r4, r4, r5\n" "mov r5, r11\n" "subs r4, r4, r5\n" "asrs r4, r7\n"
 #define STEP_LANES "add r2, r8\n" "mov r6, r10\n" "ands r2, r6\n"
 // Four int8: x as lanes of 16 bits, columns 0 and 2, then 1 and 3.
 #define TP_UPDATE_I8(name, between) \
@@ -85,17 +90,9 @@ typedef struct {
             between \
             "adds r5, r5, r2\n" \
             STEP_LANES \
-            "lsrs r4, r7\n" \
-            "lsrs r5, r7\n" \
-            "mov r6, r9\n" \
-            "ands r4, r6\n" \
-            "ands r5, r6\n" \
-            "lsls r5, r5, #8\n" \
+            GATHER("r6") \
             "ldr r6, [r0]\n" \
-            "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
-            "add r4, r12\n" \
-            "mov r5, r11\n" \
             END_UPDATE); \
     }
 TP_UPDATE_I8(tp_update_i8, "")
@@ -130,87 +127,150 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
 TP_UPDATE_I16(tp_update_i16, "", STEP_NOISE)
 TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
 
-// Four int8 or two int16 with an input that is not zero, and where they are in a row.
+// Four int8 or two int16 with inputs that are not zero, and where they are in a row.
 typedef struct {
     uint32_t at;      // in bytes
     uint32_t x, x_odd; // lanes of 16 bits as above; two int16
     uint32_t noise;   // of a row whose own noise is 0
 } tp_word_t;
 
-// Those of int16 with a column of columns .. end, up to `limit`: where the list ends, and above that
-// the columns that were taken. `step`: noise from column to column.
-TP_NAKED static uint64_t tp_words_i16(tp_word_t *to, const uint16_t *columns, const uint16_t *end,
-    const void *x, const tp_word_t *limit, uint32_t step) {
-    __asm volatile(
-        ".syntax unified\n"
-        "push {r4-r7, lr}\n"
-        "ldr r4, [sp, #20]\n" "mov r12, r4\n" "ldr r4, [sp, #24]\n" "mov lr, r4\n"
-        "movs r6, #0\n"
-        "1:\n"
-        "ldrh r4, [r1]\n" "adds r1, #2\n" "cmp r4, r6\n" "blo 2f\n" // in the word of before
-        "lsrs r4, r4, #1\n" "lsls r4, r4, #1\n" "adds r6, r4, #2\n"
-        "mov r7, lr\n" "muls r7, r4\n"
-        "lsls r4, r4, #1\n" "ldrsh r5, [r3, r4]\n" "stm r0!, {r4, r5}\n"
-        "adds r4, #2\n" "ldrsh r5, [r3, r4]\n" "stm r0!, {r5, r7}\n"
-        "cmp r0, r12\n" "beq 3f\n"
-        "2:\n"
-        "cmp r1, r2\n" "blo 1b\n"
-        "3:\n"
-        "cmp r1, r2\n" "bhs 4f\n"
-        "ldrh r4, [r1]\n" "cmp r4, r6\n" "bhs 4f\n" // the other half of the last word
-        "adds r1, #2\n"
-        "4:\n"
-        "pop {r4-r7, pc}\n");
-}
+// The one with such an input in its word. Noise in the upper bits, which wraps by itself.
+typedef struct {
+    uint32_t at;
+    int32_t x;
+    uint32_t noise;
+} tp_single_t;
 
-// One row over a list of such words. Returns the first one with a weight that may have to be clipped,
-// or the end.
+// Lists in the making, of the columns .. end, at least one: words rise from one end of a block,
+// singles fall from the other until they meet.
+typedef struct {
+    tp_word_t *words;
+    const uint16_t *columns, *end;
+    const void *x;
+    uint8_t *singles; // 16 bytes in front of the last
+    uint32_t step;    // noise from byte to byte of a row of int16; of int8 the first column of a word
+} tp_lists_t;
+
+#define TP_LISTS(name, next, word, single) \
+    TP_NAKED static void name(tp_lists_t *q) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r0, r4-r7, lr}\n" \
+            "ldm r0!, {r1-r6}\n" \
+            "mov r0, r1\n" "mov r1, r2\n" "mov r2, r3\n" "mov r3, r4\n" "mov r12, r5\n" \
+            "mov lr, r6\n" \
+            "1:\n" \
+            "ldrh r4, [r1]\n" "adds r1, #2\n" \
+            next \
+            word \
+            "b 5f\n" \
+            single \
+            "mov r6, r12\n" "adds r6, #4\n" "stm r6!, {r4, r5, r7}\n" "subs r6, #28\n" \
+            "mov r12, r6\n" \
+            "5:\n" \
+            "cmp r0, r12\n" "bhi 6f\n" "cmp r1, r2\n" "blo 1b\n" \
+            "6:\n" \
+            "pop {r7}\n" "stm r7!, {r0, r1}\n" "mov r0, r12\n" "str r0, [r7, #8]\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+TP_LISTS(tp_lists_i16,
+    "lsls r4, r4, #1\n" "ldrsh r5, [r3, r4]\n" "mov r7, lr\n" "lsrs r6, r4, #2\n" "bcs 3f\n"
+    "muls r7, r4\n" "adds r6, r4, #2\n" "ldrsh r6, [r3, r6]\n" "cmp r6, #0\n" "beq 4f\n",
+    "stm r0!, {r4-r7}\n" "adds r1, #2\n",
+    "3:\n" "subs r6, r4, #2\n" "muls r7, r6\n" "4:\n")
+#define LANES(even, odd) \
+    "movs r7, #" odd "\n" "ldrsb r5, [r6, r7]\n" "movs r7, #" even "\n" "ldrsb r7, [r6, r7]\n" \
+    "lsls r5, r5, #16\n" "adds r5, r5, r7\n"
+TP_LISTS(tp_lists_i8,
+    "mov r5, lr\n" "subs r6, r4, r5\n" "movs r5, #3\n" "bics r6, r5\n" "add r6, lr\n"
+    "adds r7, r6, #4\n" // where the next word begins
+    "cmp r1, r2\n" "bhs 3f\n" "ldrh r5, [r1]\n" "cmp r5, r7\n" "bhs 3f\n",
+    "2:\n"
+    "adds r1, #2\n" "cmp r1, r2\n" "bhs 4f\n" "ldrh r5, [r1]\n" "cmp r5, r7\n" "blo 2b\n"
+    "4:\n"
+    "mov r4, r6\n" "adds r6, r3, r6\n"
+    LANES("0", "2") "stm r0!, {r4, r5}\n" LANES("1", "3") "stm r0!, {r5, r6}\n",
+    "3:\n" "ldrsb r5, [r3, r4]\n")
+
+// One row over both lists. Returns a word with a weight that may have to be clipped, to go on behind
+// it, or NULL at the end.
 typedef struct {
     const tp_word_t *from, *to;
     int32_t g;
-    uint32_t shift;
+    uint32_t shift; // of int8 less 8
     void *w;
-    uint32_t noise, fields, lanes, signs, bias; // fields of int16: w
+    uint32_t noise, fields, lanes, signs;
+    const tp_single_t *singles, *singles_end;
+    int32_t g_single;
+    uint32_t noise_single;
 } tp_list_t;
 
-#define TP_LIST(name, sums, look) \
+// Four in a turn, the first turn from its middle.
+#define ENTER(left, missing, times) \
+    "mov r4, r12\n" \
+    "subs r4, " left "\n" \
+    "beq 4f\n" \
+    "movs r5, #" missing "\n" "ands r4, r5\n" "movs r5, #" times "\n" "muls r4, r5\n"
+#define TP_LIST(name, enter, one, load, store, bits) \
     TP_HOT TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
         __asm volatile( \
             SAVE \
-            "mov r7, r0\n" "adds r7, #20\n" "ldm r7!, {r1-r5}\n" \
-            "mov r8, r1\n" "mov r9, r2\n" "mov r10, r3\n" "mov r11, r4\n" "mov r12, r5\n" \
-            "ldm r0!, {r1-r3, r6, r7}\n" "mov lr, r2\n" "str r7, [sp]\n" \
-            "mov r7, r6\n" "mov r0, r11\n" \
-            "1:\n" \
-            "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" \
-            sums \
-            "ldr r6, [r2]\n" "adds r4, r4, r6\n" \
-            look \
-            "bne 3f\n" \
+            "mov r7, r0\n" "adds r7, #16\n" "ldm r7!, {r1-r5}\n" \
+            "mov lr, r1\n" "mov r8, r2\n" "mov r9, r3\n" "mov r10, r4\n" "mov r11, r5\n" \
+            "ldm r0!, {r1-r3, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
+            "b 5f\n" \
             "2:\n" \
             "str r4, [r2]\n" \
             "5:\n" \
-            "cmp r1, lr\n" "bne 1b\n" "b 4f\n" \
+            enter \
+            "add pc, r4\n" \
+            "nop\n" \
+            "1:\n" \
+            one one one one \
+            "cmp r1, r12\n" "bne 1b\n" "b 4f\n" \
             "3:\n" \
             "mov r5, r11\n" \
             LOOK_AGAIN \
-            "subs r1, r1, #16\n" \
+            "mov r0, r1\n" "subs r0, #16\n" "b 7f\n" \
             "4:\n" \
-            "mov r0, r1\n" \
-            RESTORE); \
+            "ldr r0, [sp]\n" "adds r0, #36\n" "ldm r0!, {r1-r4}\n" \
+            "mov r12, r2\n" "mov r8, r4\n" "mov r7, lr\n" "movs r0, #" bits "\n" \
+            "5:\n" \
+            ENTER("r4, r1", "12", "5") \
+            "add pc, r4\n" \
+            "nop\n" \
+            "1:\n" \
+            SINGLE(load, store, bits) SINGLE(load, store, bits) \
+            SINGLE(load, store, bits) SINGLE(load, store, bits) \
+            "cmp r1, r12\n" "bne 1b\n" \
+            "4:\n" \
+            "movs r0, #0\n" \
+            "7:\n" \
+            RESTORE \
+            "3:\n" /* past an end, with the sign of the other */ \
+            "asrs r4, r4, #31\n" "movs r5, #128\n" "lsls r5, r5, #" bits " - 8\n" \
+            "eors r4, r5\n" store " r4, [r7, r2]\n" "b 5b\n"); \
     }
-TP_LIST(tp_list_i8,
-    "muls r4, r3\n" "muls r5, r3\n" "mov r0, r10\n" "ands r6, r0\n" "adds r4, r4, r6\n"
-    "adds r5, r5, r6\n" "lsrs r4, r7\n" "lsrs r5, r7\n" "mov r0, r9\n" "ands r4, r0\n"
-    "ands r5, r0\n" "lsls r5, r5, #8\n" "ldr r0, [sp]\n" "adds r2, r2, r0\n"
-    "add r4, r12\n" "adds r4, r4, r5\n"
-    "beq 5f\n", // no weight changes
-    "mov r5, r11\n" "eors r6, r4\n" "tst r6, r5\n")
-TP_LIST(tp_list_i16,
-    "lsrs r6, r6, #16\n" "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n"
-    "adds r5, r5, r6\n" "asrs r4, r4, #16\n" "ands r5, r7\n" "add r2, r9\n"
-    "adds r4, r4, r5\n",
-    "eors r6, r4\n" "tst r6, r0\n")
+// The weight on top of its noise.
+#define SINGLE(load, store, bits) \
+    "ldm r1!, {r2, r4, r5}\n" "add r5, r8\n" load " r6, [r7, r2]\n" "adds r5, r5, r6\n" \
+    "rors r5, r0\n" "muls r4, r3\n" "adds r4, r4, r5\n" "bvs 3f\n" \
+    "lsrs r4, r4, #32 - " bits "\n" store " r4, [r7, r2]\n"
+TP_LIST(tp_list_i8, ENTER("r1, r4", "48", "3"),
+    "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "mov r0, r10\n" "ands r6, r0\n"
+    "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n"
+    GATHER("r0")
+    "beq 6f\n" // no weight changes
+    "add r2, lr\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n" "eors r6, r4\n" "tst r6, r5\n"
+    "bne 3f\n" "str r4, [r2]\n"
+    "6:\n",
+    "ldrb", "strb", "8")
+TP_LIST(tp_list_i16, ENTER("r1, r4", "48", "17") "lsrs r4, r4, #3\n",
+    "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "lsrs r6, r6, #16\n" "muls r4, r3\n"
+    "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n" "asrs r4, r4, #16\n"
+    "ands r5, r7\n" "add r2, lr\n" "adds r4, r4, r5\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n"
+    "eors r6, r4\n" "tst r6, r0\n" "bne 3f\n" "str r4, [r2]\n",
+    "ldrh", "strh", "16")
 
 // clang-format on
 
@@ -246,22 +306,21 @@ static inline void tp_lanes(uint32_t *pairs, const int8_t *v) {
 static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uint32_t *pairs,
     size_t from, size_t n) {
     uint32_t shift = row->shift, mask = (1u << shift) - 1u, odd = from & 1u;
-    uint32_t step = tp_ki_noise_step(shift), bias = 1u << (15u - (shift & 15u));
+    uint32_t step = tp_ki_noise_step(shift);
     uint32_t noise = tp_ki_noise(row->noise, shift, from);
     uint8_t *w = row->w;
     size_t bytes = wide ? 2u : 1u;
     tp_update_t q = {w + from * bytes, pairs, noise << 16, row->g, 0xffff0000u, step << 16, 0, 0,
-        0x80008000u, 0, w + (from + n) * bytes};
+        0x80008000u, w + (from + n) * bytes};
     void (*update)(tp_update_t *) = odd ? tp_update_odd_i16 : tp_update_i16;
     if (!wide) {
         noise |= tp_ki_noise(row->noise, shift, from + 2u) << 16;
         q.noise = noise + 0x80008000u;
-        q.shift = shift;
+        q.shift = shift - 8u;
         q.step = (step << (1u - odd) & mask) * 0x10001u;
-        q.fields = (2u * bias - 1u) * 0x10001u;
+        q.fields = (65535u - mask) * 0x10001u;
         q.lanes = (mask + 0x8000u) * 0x10001u;
         q.signs = 0x80808080u;
-        q.bias = 0u - bias * 0x01010101u;
         update = odd ? tp_update_odd_i8 : tp_update_i8;
     }
     while (q.w != q.end) {
@@ -273,59 +332,32 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uin
     }
 }
 
-// All columns. Rows by where they begin in a word of 4 bytes, since x has to be unpacked for each
-// kind; of these those `skew`, `skew` + `step` ... bytes before one.
+// All columns, of the rows that begin `skew` bytes before a word of 4, for which x is unpacked.
 static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
-    const void *x, size_t cols, uint32_t skew, uint32_t step) {
+    const void *x, size_t cols, uint32_t skew) {
     uint32_t pairs[TP_BLOCK / 2u];
-    for (; skew < 4u; skew += step) {
-        size_t first = wide ? skew / 2u : skew, unpacked = SIZE_MAX;
-        first = first < cols ? first : cols;
-        for (size_t from = first; from <= cols; from += TP_BLOCK) {
-            size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK;
-            size_t words = n & ~(size_t)(wide ? 1u : 3u);
-            for (size_t o = 0; o < n_rows; o++) {
-                if (tp_skew(&rows[o]) != skew) {
-                    continue;
-                }
-                if (unpacked != from && wide) {
-                    memcpy(pairs, (const int16_t *)x + from, 2u * words);
-                } else if (unpacked != from) {
-                    for (size_t i = 0; i < words; i += 4u) {
-                        tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
-                    }
-                }
-                unpacked = from;
-                if (from == first) {
-                    tp_some(wide, &rows[o], x, 0, first);
-                }
-                if (words > 0) {
-                    tp_words(wide, &rows[o], x, pairs, from, words);
-                }
-                tp_some(wide, &rows[o], x, from + words, n - words);
-            }
+    size_t first = wide ? skew / 2u : skew;
+    first = first < cols ? first : cols;
+    for (size_t from = first; from <= cols; from += TP_BLOCK) {
+        size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK;
+        size_t words = n & ~(size_t)(wide ? 1u : 3u);
+        if (wide) {
+            memcpy(pairs, (const int16_t *)x + from, 2u * words);
         }
-    }
-}
-
-static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const tp_word_t *from,
-    const tp_word_t *to) {
-    uint32_t mask = (1u << row->shift) - 1u, bias = 1u << (15u - (row->shift & 15u));
-    tp_list_t q = {from, to, row->g, 0xffff0000u, row->w, row->noise << 16,
-        (uint32_t)(uintptr_t)row->w, 0, 0x80008000u, 0};
-    if (!wide) {
-        q.shift = row->shift;
-        q.noise = row->noise * 0x10001u + 0x80008000u;
-        q.fields = (2u * bias - 1u) * 0x10001u;
-        q.lanes = (mask + 0x8000u) * 0x10001u;
-        q.signs = 0x80808080u;
-        q.bias = 0u - bias * 0x01010101u;
-    }
-    while (q.from != to) {
-        q.from = wide ? tp_list_i16(&q) : tp_list_i8(&q);
-        if (q.from != to) {
-            tp_some(wide, row, x, wide ? q.from->at / 2u : q.from->at, wide ? 2u : 4u);
-            q.from++;
+        for (size_t i = 0; i < words && !wide; i += 4u) {
+            tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
+        }
+        for (size_t o = 0; o < n_rows; o++) {
+            if (tp_skew(&rows[o]) != skew) {
+                continue;
+            }
+            if (from == first) {
+                tp_some(wide, &rows[o], x, 0, first);
+            }
+            if (words > 0) {
+                tp_words(wide, &rows[o], x, pairs, from, words);
+            }
+            tp_some(wide, &rows[o], x, from + words, n - words);
         }
     }
 }
@@ -334,53 +366,73 @@ static void tp_list_row(bool wide, const tp_ki_row_t *row, const void *x, const 
 static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
     const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
     tp_word_t list[TP_LISTED];
-    size_t each = wide ? 2u : 4u, first = wide ? 0 : skew, next = first; // columns of a word
+    const tp_ki_row_t *end = rows + n_rows;
+    size_t each = wide ? 2u : 4u, first = wide ? 0 : skew; // columns of a word
     size_t over = (cols - first) & (each - 1u), whole = cols - over;
     uint32_t shifts = 0;
-    for (size_t o = 0; o < n_rows; o++) {
-        if (tp_skew(&rows[o]) == skew) {
-            shifts |= 1u << rows[o].shift;
+    for (const tp_ki_row_t *row = rows; row < end; row++) {
+        if (tp_skew(row) == skew) {
+            shifts |= 1u << row->shift;
             if (first + over > 0) {
-                tp_some(wide, &rows[o], x, 0, first);
-                tp_some(wide, &rows[o], x, cols - over, over);
+                tp_some(wide, row, x, 0, first);
+                tp_some(wide, row, x, whole, over);
             }
         }
     }
-    const uint16_t *c = index->columns, *end = c + index->total;
-    while (c < end && end[-1] >= whole) {
-        end--;
+    tp_lists_t lists = {.columns = index->columns, .end = index->columns + index->total, .x = x,
+        .step = wide ? tp_ki_noise_step(16) << 14 : (uint32_t)first};
+    while (lists.columns < lists.end && lists.end[-1] >= whole) {
+        lists.end--;
     }
-    while (shifts != 0 && c < end) {
-        tp_word_t *to = list;
+    while (lists.columns < lists.end && *lists.columns < first) {
+        lists.columns++;
+    }
+    tp_list_t q = {.shift = 0xffff0000u, .signs = wide ? 0x80008000u : 0x80808080u,
+        .singles_end = (const tp_single_t *)(const void *)(list + TP_LISTED)};
+    while (lists.columns < lists.end) {
+        lists.words = list;
+        lists.singles = (uint8_t *)(list + TP_LISTED - 1u);
         if (wide) {
-            uint64_t ends =
-                tp_words_i16(to, c, end, x, list + TP_LISTED, tp_ki_noise_step(16) << 15);
-            to = (tp_word_t *)(uintptr_t)(uint32_t)ends;
-            c = (const uint16_t *)(uintptr_t)(uint32_t)(ends >> 32);
+            tp_lists_i16(&lists);
+        } else {
+            tp_lists_i8(&lists);
         }
-        for (; c < end && !wide && to < list + TP_LISTED; c++) {
-            size_t at = *c;
-            if (at < next) { // in the word of before, or in front of all
-                continue;
-            }
-            at -= (at - first) & 3u;
-            next = at + 4u;
-            to->at = (uint32_t)at;
-            tp_lanes(&to->x, (const int8_t *)x + at);
-            to++;
-        }
-        for (uint32_t s = 8; s <= 16u; s++) {
+        tp_single_t *singles = (tp_single_t *)(void *)(lists.singles + 16);
+        q.to = lists.words;
+        q.singles = singles;
+        for (uint32_t s = wide ? 16u : 8u; shifts >> s != 0; s++) {
             uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
             if ((shifts >> s & 1u) == 0) {
                 continue;
             }
-            for (tp_word_t *q = list; q < to && !wide; q++) {
-                uint32_t noise = q->at / 2u * step;
-                q->noise = (noise & mask) | ((noise + step) & mask) << 16;
+            if (!wide) {
+                q.shift = s - 8u;
+                q.fields = (65535u - mask) * 0x10001u;
+                q.lanes = (mask + 0x8000u) * 0x10001u;
+                for (tp_word_t *word = list; word < lists.words; word++) {
+                    uint32_t noise = word->at / 2u * step;
+                    word->noise = (noise & mask) | ((noise + step) & mask) << 16;
+                }
+                step <<= 32u - s;
+                for (tp_single_t *one = singles; one < q.singles_end; one++) {
+                    one->noise = one->at / 2u * step;
+                }
             }
-            for (size_t o = 0; o < n_rows; o++) {
-                if (tp_skew(&rows[o]) == skew && rows[o].shift == s) {
-                    tp_list_row(wide, &rows[o], x, list, to);
+            for (const tp_ki_row_t *row = rows; row < end; row++) {
+                if (row->shift != s || tp_skew(row) != skew) {
+                    continue;
+                }
+                q.from = list;
+                q.w = row->w;
+                q.g = q.g_single = row->g;
+                q.noise = q.noise_single = row->noise << (32u - s);
+                if (!wide) {
+                    q.g_single = row->g << (24u - s);
+                    q.noise = row->noise * 0x10001u + 0x80008000u;
+                }
+                while ((q.from = wide ? tp_list_i16(&q) : tp_list_i8(&q)) != NULL) {
+                    tp_some(wide, row, x, q.from->at / (wide ? 2u : 1u), each);
+                    q.from++;
                 }
             }
         }
@@ -390,15 +442,21 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
 // Where a list is worth it, the rows whose words begin at an even column go by it.
 static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
     size_t cols, const tp_ki_index_t *index) {
-    if (index == NULL || index->total * 8u >= cols * (wide ? 4u : 3u) || cols < 4u) {
-        tp_all_update(wide, rows, n_rows, x, cols, 0, wide ? 2u : 1u);
-        return;
+    bool listed = index != NULL && index->total * 8u < cols * (wide ? 4u : 3u) && cols >= 4u;
+    uint32_t skews = 0;
+    for (size_t o = 0; o < n_rows; o++) {
+        skews |= 1u << tp_skew(&rows[o]);
     }
-    tp_list_update(wide, rows, n_rows, x, cols, index, 0);
-    if (!wide) {
-        tp_list_update(wide, rows, n_rows, x, cols, index, 2u);
+    for (uint32_t skew = 0; skews >> skew != 0; skew++) {
+        if ((skews >> skew & 1u) == 0) {
+            continue;
+        }
+        if (listed && (wide ? skew == 0 : (skew & 1u) == 0)) {
+            tp_list_update(wide, rows, n_rows, x, cols, index, skew);
+        } else {
+            tp_all_update(wide, rows, n_rows, x, cols, skew);
+        }
     }
-    tp_all_update(wide, rows, n_rows, x, cols, wide ? 2u : 1u, 2u);
 }
 
 void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
