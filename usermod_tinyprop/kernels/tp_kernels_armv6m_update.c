@@ -15,8 +15,7 @@
 
 // clang-format off
 
-// Where an update stands. The loops below end before a word with a weight that may have to be
-// clipped (w < end then), with x and noise behind it.
+// Words w .. end of a row.
 typedef struct {
     void *w;
     const void *x;
@@ -56,19 +55,31 @@ typedef struct {
     "eors r6, r4\n" \
     "tst r5, r6\n" \
     "beq 2b\n"
-#define END_UPDATE \
+// Then that word, at w, weight by weight: r4 becomes what is added.
+#define CLIP(w, extend, load, store, bits) \
+    "mov r5, r11\n" "ldr r6, [" w "]\n" "eors r4, r5\n" "eors r6, r5\n" "subs r4, r4, r6\n" \
+    "6:\n" \
+    extend " r5, r4\n" "subs r4, r4, r5\n" "asrs r4, r4, #" bits "\n" \
+    "movs r6, #0\n" load " r6, [" w ", r6]\n" "adds r5, r5, r6\n" \
+    extend " r6, r5\n" "cmp r6, r5\n" "beq 7f\n" \
+    "asrs r5, r5, #31\n" "movs r6, #128\n" "lsls r6, r6, #" bits " - 8\n" "subs r6, #1\n" \
+    "eors r5, r6\n" \
+    "7:\n" \
+    store " r5, [" w "]\n" "adds " w ", #" bits " / 8\n" "lsls r6, " w ", #30\n" "bne 6b\n"
+#define CLIP_I8(w) CLIP(w, "sxtb", "ldrsb", "strb", "8")
+#define CLIP_I16(w) CLIP(w, "sxth", "ldrsh", "strh", "16")
+#define END_UPDATE(clip) \
     LOOK \
     "2:\n" \
     "stm r0!, {r4}\n" \
+    "4:\n" \
     "cmp r0, lr\n" \
     "bne 1b\n" \
-    "b 4f\n" \
+    RESTORE \
     "3:\n" \
     LOOK_AGAIN \
-    "4:\n" \
-    "ldr r4, [sp]\n" \
-    "stm r4!, {r0-r2}\n" \
-    RESTORE
+    clip \
+    "b 4b\n"
 
 // Sums in lanes, r4 and r5, to four int8 in r4; r5: the sign bits. Each sum is 2^15 above what it
 // stands for, so that no lane borrows from the next: the fields on top of them, put together, are
@@ -79,7 +90,7 @@ typedef struct {
 #define STEP_LANES "add r2, r8\n" "mov r6, r10\n" "ands r2, r6\n"
 // Four int8: x as lanes of 16 bits, columns 0 and 2, then 1 and 3.
 #define TP_UPDATE_I8(name, between) \
-    TP_NAKED static void name(tp_update_t *q) { \
+    TP_NAKED static void name(const tp_update_t *q) { \
         __asm volatile( \
             BEGIN_UPDATE \
             "1:\n" \
@@ -93,7 +104,7 @@ typedef struct {
             GATHER("r6") \
             "ldr r6, [r0]\n" \
             "adds r4, r4, r6\n" \
-            END_UPDATE); \
+            END_UPDATE(CLIP_I8("r0"))); \
     }
 TP_UPDATE_I8(tp_update_i8, "")
 // Columns 0 and 1 share no noise.
@@ -102,7 +113,7 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
 // Two int16. The noise is the upper half of r2, which wraps by itself.
 #define STEP_NOISE "add r2, r8\n"
 #define TP_UPDATE_I16(name, between, after) \
-    TP_NAKED static void name(tp_update_t *q) { \
+    TP_NAKED static void name(const tp_update_t *q) { \
         __asm volatile( \
             BEGIN_UPDATE \
             "1:\n" \
@@ -122,7 +133,7 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
             "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
             "mov r5, r11\n" \
-            END_UPDATE); \
+            END_UPDATE(CLIP_I16("r0"))); \
     }
 TP_UPDATE_I16(tp_update_i16, "", STEP_NOISE)
 TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
@@ -192,33 +203,42 @@ TP_LISTS(tp_lists_i8,
     LANES("0", "2") "stm r0!, {r4, r5}\n" LANES("1", "3") "stm r0!, {r5, r6}\n",
     "3:\n" "ldrsb r5, [r3, r4]\n")
 
-// One row over both lists. Returns a word with a weight that may have to be clipped, to go on behind
-// it, or NULL at the end.
+// Both lists for those rows that begin `skew` bytes before a word and have this shift.
 typedef struct {
-    const tp_word_t *from, *to;
-    int32_t g;
-    uint32_t shift; // of int8 less 8
-    void *w;
-    uint32_t noise, fields, lanes, signs;
+    const tp_ki_row_t *row, *end;
+    uint32_t shift, skew;
+    const tp_word_t *words, *words_end;
+    uint32_t r7; // of int16 its fields, of int8 the shift less 8
     const tp_single_t *singles, *singles_end;
-    int32_t g_single;
-    uint32_t noise_single;
+    uint32_t up; // of int8: 24 less its shift
+    uint32_t fields, lanes, signs, bias;
 } tp_list_t;
 
 // Four in a turn, the first turn from its middle.
-#define ENTER(left, missing, times) \
+#define ENTER(left, none, missing, times) \
     "mov r4, r12\n" \
     "subs r4, " left "\n" \
-    "beq 4f\n" \
+    "beq 0" none "\n" \
     "movs r5, #" missing "\n" "ands r4, r5\n" "movs r5, #" times "\n" "muls r4, r5\n"
-#define TP_LIST(name, enter, one, load, store, bits) \
-    TP_HOT TP_NAKED static const tp_word_t *name(const tp_list_t *q) { \
+#define TP_LIST(name, begin, enter, one, clip, begin_singles, load, store, bits) \
+    TP_HOT TP_NAKED static void name(tp_list_t *q) { \
         __asm volatile( \
             SAVE \
-            "mov r7, r0\n" "adds r7, #16\n" "ldm r7!, {r1-r5}\n" \
-            "mov lr, r1\n" "mov r8, r2\n" "mov r9, r3\n" "mov r10, r4\n" "mov r11, r5\n" \
-            "ldm r0!, {r1-r3, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
+            "adds r0, #40\n" "ldm r0!, {r1-r3}\n" \
+            "mov r9, r1\n" "mov r10, r2\n" "mov r11, r3\n" \
+            "8:\n" \
+            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" "cmp r1, r2\n" "beq 9f\n" \
+            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" \
+            "ldr r6, [r0, #8]\n" "cmp r5, r6\n" "bne 8b\n" \
+            "ldr r6, [r0, #12]\n" "adds r6, r6, r2\n" "lsls r6, r6, #30\n" "bne 8b\n" \
+            "mov lr, r2\n" "lsls r5, r4, #16\n" \
+            begin \
+            "adds r0, #16\n" "ldm r0!, {r1, r2, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
             "b 5f\n" \
+            "9:\n" \
+            RESTORE \
+            "0:\n" \
+            "b 4f\n" \
             "2:\n" \
             "str r4, [r2]\n" \
             "5:\n" \
@@ -231,22 +251,22 @@ typedef struct {
             "3:\n" \
             "mov r5, r11\n" \
             LOOK_AGAIN \
-            "mov r0, r1\n" "subs r0, #16\n" "b 7f\n" \
+            clip \
+            "mov r0, r11\n" "b 5b\n" \
             "4:\n" \
-            "ldr r0, [sp]\n" "adds r0, #36\n" "ldm r0!, {r1-r4}\n" \
-            "mov r12, r2\n" "mov r8, r4\n" "mov r7, lr\n" "movs r0, #" bits "\n" \
+            "ldr r0, [sp]\n" "adds r0, #28\n" "ldm r0!, {r1, r2, r4}\n" \
+            "mov r12, r2\n" "mov r7, lr\n" "movs r0, #" bits "\n" \
+            begin_singles \
             "5:\n" \
-            ENTER("r4, r1", "12", "5") \
+            ENTER("r4, r1", "f", "12", "5") \
             "add pc, r4\n" \
             "nop\n" \
             "1:\n" \
             SINGLE(load, store, bits) SINGLE(load, store, bits) \
             SINGLE(load, store, bits) SINGLE(load, store, bits) \
             "cmp r1, r12\n" "bne 1b\n" \
-            "4:\n" \
-            "movs r0, #0\n" \
-            "7:\n" \
-            RESTORE \
+            "0:\n" \
+            "b 8b\n" \
             "3:\n" /* past an end, with the sign of the other */ \
             "asrs r4, r4, #31\n" "movs r5, #128\n" "lsls r5, r5, #" bits " - 8\n" \
             "eors r4, r5\n" store " r4, [r7, r2]\n" "b 5b\n"); \
@@ -256,7 +276,8 @@ typedef struct {
     "ldm r1!, {r2, r4, r5}\n" "add r5, r8\n" load " r6, [r7, r2]\n" "adds r5, r5, r6\n" \
     "rors r5, r0\n" "muls r4, r3\n" "adds r4, r4, r5\n" "bvs 3f\n" \
     "lsrs r4, r4, #32 - " bits "\n" store " r4, [r7, r2]\n"
-TP_LIST(tp_list_i8, ENTER("r1, r4", "48", "3"),
+TP_LIST(tp_list_i8,
+    "ldr r6, [r0, #52]\n" "adds r5, r5, r4\n" "adds r5, r5, r6\n" "mov r8, r5\n", ENTER("r1, r4", "b", "48", "3"),
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "mov r0, r10\n" "ands r6, r0\n"
     "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n"
     GATHER("r0")
@@ -264,13 +285,14 @@ TP_LIST(tp_list_i8, ENTER("r1, r4", "48", "3"),
     "add r2, lr\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n" "eors r6, r4\n" "tst r6, r5\n"
     "bne 3f\n" "str r4, [r2]\n"
     "6:\n",
+    CLIP_I8("r2"), "lsls r3, r4\n" "adds r4, #8\n" "mov r5, r8\n" "lsls r5, r4\n" "mov r8, r5\n",
     "ldrb", "strb", "8")
-TP_LIST(tp_list_i16, ENTER("r1, r4", "48", "17") "lsrs r4, r4, #3\n",
+TP_LIST(tp_list_i16, "mov r8, r5\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "lsrs r6, r6, #16\n" "muls r4, r3\n"
     "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n" "asrs r4, r4, #16\n"
     "ands r5, r7\n" "add r2, lr\n" "adds r4, r4, r5\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n"
     "eors r6, r4\n" "tst r6, r0\n" "bne 3f\n" "str r4, [r2]\n",
-    "ldrh", "strh", "16")
+    CLIP_I16("r2"), "", "ldrh", "strh", "16")
 
 // clang-format on
 
@@ -303,8 +325,8 @@ static inline void tp_lanes(uint32_t *pairs, const int8_t *v) {
 }
 
 // Columns from .. from + n of a row, n a multiple of 4 (2) and w + from of 4 bytes.
-static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uint32_t *pairs,
-    size_t from, size_t n) {
+static void tp_words(bool wide, const tp_ki_row_t *row, const uint32_t *pairs, size_t from,
+    size_t n) {
     uint32_t shift = row->shift, mask = (1u << shift) - 1u, odd = from & 1u;
     uint32_t step = tp_ki_noise_step(shift);
     uint32_t noise = tp_ki_noise(row->noise, shift, from);
@@ -312,7 +334,7 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uin
     size_t bytes = wide ? 2u : 1u;
     tp_update_t q = {w + from * bytes, pairs, noise << 16, row->g, 0xffff0000u, step << 16, 0, 0,
         0x80008000u, w + (from + n) * bytes};
-    void (*update)(tp_update_t *) = odd ? tp_update_odd_i16 : tp_update_i16;
+    void (*update)(const tp_update_t *) = odd ? tp_update_odd_i16 : tp_update_i16;
     if (!wide) {
         noise |= tp_ki_noise(row->noise, shift, from + 2u) << 16;
         q.noise = noise + 0x80008000u;
@@ -323,13 +345,7 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const void *x, const uin
         q.signs = 0x80808080u;
         update = odd ? tp_update_odd_i8 : tp_update_i8;
     }
-    while (q.w != q.end) {
-        update(&q);
-        if (q.w != q.end) {
-            tp_some(wide, row, x, (size_t)((uint8_t *)q.w - w) / bytes, 4u / bytes);
-            q.w = (uint8_t *)q.w + 4u;
-        }
-    }
+    update(&q);
 }
 
 // All columns, of the rows that begin `skew` bytes before a word of 4, for which x is unpacked.
@@ -355,7 +371,7 @@ static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_
                 tp_some(wide, &rows[o], x, 0, first);
             }
             if (words > 0) {
-                tp_words(wide, &rows[o], x, pairs, from, words);
+                tp_words(wide, &rows[o], pairs, from, words);
             }
             tp_some(wide, &rows[o], x, from + words, n - words);
         }
@@ -387,8 +403,9 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
     while (lists.columns < lists.end && *lists.columns < first) {
         lists.columns++;
     }
-    tp_list_t q = {.shift = 0xffff0000u, .signs = wide ? 0x80008000u : 0x80808080u,
-        .singles_end = (const tp_single_t *)(const void *)(list + TP_LISTED)};
+    tp_list_t q = {.end = end, .skew = skew, .words = list, .r7 = 0xffff0000u,
+        .singles_end = (const tp_single_t *)(const void *)(list + TP_LISTED),
+        .signs = wide ? 0x80008000u : 0x80808080u, .bias = 0x80008000u};
     while (lists.columns < lists.end) {
         lists.words = list;
         lists.singles = (uint8_t *)(list + TP_LISTED - 1u);
@@ -398,43 +415,32 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
             tp_lists_i8(&lists);
         }
         tp_single_t *singles = (tp_single_t *)(void *)(lists.singles + 16);
-        q.to = lists.words;
+        q.words_end = lists.words;
         q.singles = singles;
-        for (uint32_t s = wide ? 16u : 8u; shifts >> s != 0; s++) {
+        q.shift = wide ? 16u : 8u;
+        for (uint32_t s = q.shift; shifts >> s != 0; s++) {
             uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
             if ((shifts >> s & 1u) == 0) {
                 continue;
             }
-            if (!wide) {
-                q.shift = s - 8u;
-                q.fields = (65535u - mask) * 0x10001u;
-                q.lanes = (mask + 0x8000u) * 0x10001u;
-                for (tp_word_t *word = list; word < lists.words; word++) {
-                    uint32_t noise = word->at / 2u * step;
-                    word->noise = (noise & mask) | ((noise + step) & mask) << 16;
-                }
-                step <<= 32u - s;
-                for (tp_single_t *one = singles; one < q.singles_end; one++) {
-                    one->noise = one->at / 2u * step;
-                }
+            q.row = rows;
+            if (wide) {
+                tp_list_i16(&q);
+                continue;
             }
-            for (const tp_ki_row_t *row = rows; row < end; row++) {
-                if (row->shift != s || tp_skew(row) != skew) {
-                    continue;
-                }
-                q.from = list;
-                q.w = row->w;
-                q.g = q.g_single = row->g;
-                q.noise = q.noise_single = row->noise << (32u - s);
-                if (!wide) {
-                    q.g_single = row->g << (24u - s);
-                    q.noise = row->noise * 0x10001u + 0x80008000u;
-                }
-                while ((q.from = wide ? tp_list_i16(&q) : tp_list_i8(&q)) != NULL) {
-                    tp_some(wide, row, x, q.from->at / (wide ? 2u : 1u), each);
-                    q.from++;
-                }
+            for (tp_word_t *word = list; word < lists.words; word++) {
+                uint32_t noise = word->at / 2u * step;
+                word->noise = (noise & mask) | ((noise + step) & mask) << 16;
             }
+            for (tp_single_t *one = singles; one < q.singles_end; one++) {
+                one->noise = one->at / 2u * (step << (32u - s));
+            }
+            q.shift = s;
+            q.r7 = s - 8u;
+            q.up = 24u - s;
+            q.fields = (65535u - mask) * 0x10001u;
+            q.lanes = (mask + 0x8000u) * 0x10001u;
+            tp_list_i8(&q);
         }
     }
 }
