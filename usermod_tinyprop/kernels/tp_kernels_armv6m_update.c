@@ -448,7 +448,7 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
 // Where a list is worth it, the rows whose words begin at an even column go by it.
 static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
     size_t cols, const tp_ki_index_t *index) {
-    bool listed = index != NULL && index->total * 8u < cols * (wide ? 4u : 3u) && cols >= 4u;
+    bool listed = index != NULL && index->total * 8u < cols * (wide ? 6u : 5u) && cols >= 4u;
     uint32_t skews = 0;
     for (size_t o = 0; o < n_rows; o++) {
         skews |= 1u << tp_skew(&rows[o]);
