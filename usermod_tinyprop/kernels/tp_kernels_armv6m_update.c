@@ -25,6 +25,7 @@ typedef struct {
     uint32_t step;  // of the noise from word to word (or half of it)
     uint32_t fields, lanes, signs;
     void *end;
+    void (*clip)(void);
 } tp_update_t;
 
 #define BEGIN_UPDATE \
@@ -36,13 +37,14 @@ typedef struct {
     "ldm r0!, {r1-r4, r7}\n" \
     "mov r0, r1\n" "mov r1, r2\n" "mov r2, r3\n" "mov r3, r4\n"
 // r4 is the new word, r6 the old one; r5 the sign bits. Where no sign changed, no weight passed zero
-// (with a carry into its neighbour) or an end. Else the sum is made of weights that count from 0,
-// where zero is nothing special; and as no step is longer than a quarter of the range, a weight
-// whose sign changed passed an end if its upper two bits differ.
+// (with a carry into its neighbour) or an end.
 #define LOOK \
     "eors r6, r4\n" \
     "tst r6, r5\n" \
     "bne 3f\n"
+// Else the sum is made of weights that count from 0, where zero is nothing special; and as no step is
+// longer than a quarter of the range, a weight whose sign changed passed an end if its upper two bits
+// differ.
 #define LOOK_AGAIN \
     "eors r6, r4\n" \
     "subs r4, r4, r6\n" \
@@ -55,20 +57,29 @@ typedef struct {
     "eors r6, r4\n" \
     "tst r5, r6\n" \
     "beq 2b\n"
-// Then that word, at w, weight by weight: r4 becomes what is added.
-#define CLIP(w, extend, load, store, bits) \
-    "mov r5, r11\n" "ldr r6, [" w "]\n" "eors r4, r5\n" "eors r6, r5\n" "subs r4, r4, r6\n" \
-    "6:\n" \
-    extend " r5, r4\n" "subs r4, r4, r5\n" "asrs r4, r4, #" bits "\n" \
-    "movs r6, #0\n" load " r6, [" w ", r6]\n" "adds r5, r5, r6\n" \
-    extend " r6, r5\n" "cmp r6, r5\n" "beq 7f\n" \
-    "asrs r5, r5, #31\n" "movs r6, #128\n" "lsls r6, r6, #" bits " - 8\n" "subs r6, #1\n" \
-    "eors r5, r6\n" \
-    "7:\n" \
-    store " r5, [" w "]\n" "adds " w ", #" bits " / 8\n" "lsls r6, " w ", #30\n" "bne 6b\n"
-#define CLIP_I8(w) CLIP(w, "sxtb", "ldrsb", "strb", "8")
-#define CLIP_I16(w) CLIP(w, "sxth", "ldrsh", "strh", "16")
-#define END_UPDATE(clip) \
+// Then what is added (r4) is taken apart, weight by weight. r0 goes from this word to the next.
+#define TP_CLIP(name, extend, load, store, bits) \
+    TP_HOT TP_NAKED static void name(void) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "mov r5, r11\n" "ldr r6, [r0]\n" "eors r4, r5\n" "eors r6, r5\n" "subs r4, r4, r6\n" \
+            "1:\n" \
+            extend " r5, r4\n" "subs r4, r4, r5\n" "asrs r4, r4, #" bits "\n" \
+            "movs r6, #0\n" load " r6, [r0, r6]\n" "adds r5, r5, r6\n" \
+            extend " r6, r5\n" "cmp r6, r5\n" "beq 2f\n" \
+            "asrs r5, r5, #31\n" "movs r6, #128\n" "lsls r6, r6, #" bits " - 8\n" \
+            "subs r6, #1\n" "eors r5, r6\n" \
+            "2:\n" \
+            store " r5, [r0]\n" "adds r0, #" bits " / 8\n" "lsls r6, r0, #30\n" "bne 1b\n" \
+            "bx lr\n"); \
+    }
+TP_CLIP(tp_clip_i8, "sxtb", "ldrsb", "strb", "8")
+TP_CLIP(tp_clip_i16, "sxth", "ldrsh", "strh", "16")
+// Its address is `at` behind what the first word on the stack points to.
+#define CLIP(at) \
+    "mov r5, lr\n" "push {r5}\n" "ldr r5, [sp, #4]\n" "ldr r5, [r5, #" at "]\n" "blx r5\n" \
+    "pop {r5}\n" "mov lr, r5\n"
+#define END_UPDATE \
     LOOK \
     "2:\n" \
     "stm r0!, {r4}\n" \
@@ -78,7 +89,7 @@ typedef struct {
     RESTORE \
     "3:\n" \
     LOOK_AGAIN \
-    clip \
+    CLIP("40") \
     "b 4b\n"
 
 // Sums in lanes, r4 and r5, to four int8 in r4; r5: the sign bits. Each sum is 2^15 above what it
@@ -104,7 +115,7 @@ typedef struct {
             GATHER("r6") \
             "ldr r6, [r0]\n" \
             "adds r4, r4, r6\n" \
-            END_UPDATE(CLIP_I8("r0"))); \
+            END_UPDATE); \
     }
 TP_UPDATE_I8(tp_update_i8, "")
 // Columns 0 and 1 share no noise.
@@ -133,7 +144,7 @@ TP_UPDATE_I8(tp_update_odd_i8, STEP_LANES)
             "adds r4, r4, r5\n" \
             "adds r4, r4, r6\n" \
             "mov r5, r11\n" \
-            END_UPDATE(CLIP_I16("r0"))); \
+            END_UPDATE); \
     }
 TP_UPDATE_I16(tp_update_i16, "", STEP_NOISE)
 TP_UPDATE_I16(tp_update_odd_i16, STEP_NOISE "lsrs r6, r2, #16\n", "")
@@ -212,6 +223,7 @@ typedef struct {
     const tp_single_t *singles, *singles_end;
     uint32_t up; // of int8: 24 less its shift
     uint32_t fields, lanes, signs, bias;
+    void (*clip)(void);
 } tp_list_t;
 
 // Four in a turn, the first turn from its middle.
@@ -220,7 +232,7 @@ typedef struct {
     "subs r4, " left "\n" \
     "beq 0" none "\n" \
     "movs r5, #" missing "\n" "ands r4, r5\n" "movs r5, #" times "\n" "muls r4, r5\n"
-#define TP_LIST(name, begin, enter, one, clip, begin_singles, load, store, bits) \
+#define TP_LIST(name, begin, enter, one, begin_singles, load, store, bits) \
     TP_HOT TP_NAKED static void name(tp_list_t *q) { \
         __asm volatile( \
             SAVE \
@@ -251,7 +263,8 @@ typedef struct {
             "3:\n" \
             "mov r5, r11\n" \
             LOOK_AGAIN \
-            clip \
+            "mov r0, r2\n" \
+            CLIP("56") \
             "mov r0, r11\n" "b 5b\n" \
             "4:\n" \
             "ldr r0, [sp]\n" "adds r0, #28\n" "ldm r0!, {r1, r2, r4}\n" \
@@ -285,14 +298,14 @@ TP_LIST(tp_list_i8,
     "add r2, lr\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n" "eors r6, r4\n" "tst r6, r5\n"
     "bne 3f\n" "str r4, [r2]\n"
     "6:\n",
-    CLIP_I8("r2"), "lsls r3, r4\n" "adds r4, #8\n" "mov r5, r8\n" "lsls r5, r4\n" "mov r8, r5\n",
+    "lsls r3, r4\n" "adds r4, #8\n" "mov r5, r8\n" "lsls r5, r4\n" "mov r8, r5\n",
     "ldrb", "strb", "8")
 TP_LIST(tp_list_i16, "mov r8, r5\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "lsrs r6, r6, #16\n" "muls r4, r3\n"
     "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n" "asrs r4, r4, #16\n"
     "ands r5, r7\n" "add r2, lr\n" "adds r4, r4, r5\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n"
     "eors r6, r4\n" "tst r6, r0\n" "bne 3f\n" "str r4, [r2]\n",
-    CLIP_I16("r2"), "", "ldrh", "strh", "16")
+    "", "ldrh", "strh", "16")
 
 // clang-format on
 
@@ -333,7 +346,7 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const uint32_t *pairs, s
     uint8_t *w = row->w;
     size_t bytes = wide ? 2u : 1u;
     tp_update_t q = {w + from * bytes, pairs, noise << 16, row->g, 0xffff0000u, step << 16, 0, 0,
-        0x80008000u, w + (from + n) * bytes};
+        0x80008000u, w + (from + n) * bytes, wide ? tp_clip_i16 : tp_clip_i8};
     void (*update)(const tp_update_t *) = odd ? tp_update_odd_i16 : tp_update_i16;
     if (!wide) {
         noise |= tp_ki_noise(row->noise, shift, from + 2u) << 16;
@@ -405,7 +418,8 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
     }
     tp_list_t q = {.end = end, .skew = skew, .words = list, .r7 = 0xffff0000u,
         .singles_end = (const tp_single_t *)(const void *)(list + TP_LISTED),
-        .signs = wide ? 0x80008000u : 0x80808080u, .bias = 0x80008000u};
+        .signs = wide ? 0x80008000u : 0x80808080u, .bias = 0x80008000u,
+        .clip = wide ? tp_clip_i16 : tp_clip_i8};
     while (lists.columns < lists.end) {
         lists.words = list;
         lists.singles = (uint8_t *)(list + TP_LISTED - 1u);
