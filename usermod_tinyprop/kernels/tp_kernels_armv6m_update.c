@@ -362,7 +362,7 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const uint32_t *pairs, s
 }
 
 // All columns, of the rows that begin `skew` bytes before a word of 4, for which x is unpacked.
-static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
+static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, const tp_ki_row_t *end,
     const void *x, size_t cols, uint32_t skew) {
     uint32_t pairs[TP_BLOCK / 2u];
     size_t first = wide ? skew / 2u : skew;
@@ -376,36 +376,32 @@ static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, size_t n_
         for (size_t i = 0; i < words && !wide; i += 4u) {
             tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
         }
-        for (size_t o = 0; o < n_rows; o++) {
-            if (tp_skew(&rows[o]) != skew) {
+        for (const tp_ki_row_t *row = rows; row < end; row++) {
+            if (tp_skew(row) != skew) {
                 continue;
             }
             if (from == first) {
-                tp_some(wide, &rows[o], x, 0, first);
+                tp_some(wide, row, x, 0, first);
             }
             if (words > 0) {
-                tp_words(wide, &rows[o], pairs, from, words);
+                tp_words(wide, row, pairs, from, words);
             }
-            tp_some(wide, &rows[o], x, from + words, n - words);
+            tp_some(wide, row, x, from + words, n - words);
         }
     }
 }
 
-// The words with columns of index, of the rows that begin `skew` bytes before a word.
-static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n_rows,
-    const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew) {
+// The words with columns of index, of the rows that begin `skew` bytes before a word; `shifts`: bits
+// of those that rows have.
+static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp_ki_row_t *end,
+    const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew, uint32_t shifts) {
     tp_word_t list[TP_LISTED];
-    const tp_ki_row_t *end = rows + n_rows;
-    size_t each = wide ? 2u : 4u, first = wide ? 0 : skew; // columns of a word
-    size_t over = (cols - first) & (each - 1u), whole = cols - over;
-    uint32_t shifts = 0;
-    for (const tp_ki_row_t *row = rows; row < end; row++) {
+    size_t first = wide ? 0 : skew;
+    size_t over = (cols - first) & (wide ? 1u : 3u), whole = cols - over;
+    for (const tp_ki_row_t *row = rows; row < end && first + over > 0; row++) {
         if (tp_skew(row) == skew) {
-            shifts |= 1u << row->shift;
-            if (first + over > 0) {
-                tp_some(wide, row, x, 0, first);
-                tp_some(wide, row, x, whole, over);
-            }
+            tp_some(wide, row, x, 0, first);
+            tp_some(wide, row, x, whole, over);
         }
     }
     tp_lists_t lists = {.columns = index->columns, .end = index->columns + index->total, .x = x,
@@ -463,18 +459,20 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, size_t n
 static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
     size_t cols, const tp_ki_index_t *index) {
     bool listed = index != NULL && index->total * 8u < cols * (wide ? 6u : 5u) && cols >= 4u;
-    uint32_t skews = 0;
-    for (size_t o = 0; o < n_rows; o++) {
-        skews |= 1u << tp_skew(&rows[o]);
+    const tp_ki_row_t *end = rows + n_rows;
+    uint32_t skews = 0, shifts = 0;
+    for (const tp_ki_row_t *row = rows; row < end; row++) {
+        skews |= 1u << tp_skew(row);
+        shifts |= 1u << row->shift;
     }
     for (uint32_t skew = 0; skews >> skew != 0; skew++) {
         if ((skews >> skew & 1u) == 0) {
             continue;
         }
         if (listed && (wide ? skew == 0 : (skew & 1u) == 0)) {
-            tp_list_update(wide, rows, n_rows, x, cols, index, skew);
+            tp_list_update(wide, rows, end, x, cols, index, skew, shifts);
         } else {
-            tp_all_update(wide, rows, n_rows, x, cols, skew);
+            tp_all_update(wide, rows, end, x, cols, skew);
         }
     }
 }
