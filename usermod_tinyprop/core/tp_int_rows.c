@@ -380,7 +380,8 @@ static void tp_int_weights_dx(const tp_int_t *k) {
                     }
                     kept++;
                     size_t at = (size_t)(group * g->filters + o) * n * k->bytes;
-                    rows[full++] = (tp_ki_row_t){k->w + at, tp_shift(d[o], less), 0, 0};
+                    int32_t by = less == 0 ? d[o] : tp_shift(d[o], less);
+                    rows[full++] = (tp_ki_row_t){k->w + at, by, 0, 0};
                     if (full == TP_INT_ROWS) {
                         tp_int_rows_dx(k, rows, full, dx, index);
                         full = 0;
@@ -416,30 +417,35 @@ static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
     tp_ki_index_t room;
     const tp_ki_index_t *index = tp_int_index(k, &room, x);
     tp_ki_row_t rows[TP_INT_ROWS];
-    for (uint32_t o = 0; o < t->rows; o++) {
-        if (k->d[o] == 0) {
+    const int32_t *d = k->d;
+    uint8_t *w = k->w;
+    uint32_t kept = 0, bytes = n * k->bytes;
+    bool wide = k->wide;
+    for (const int32_t *end = d + t->rows; d != end; d++, w += bytes) {
+        if (*d == 0) {
             continue;
         }
-        t->macs += index != NULL ? index->total : n;
-        int32_t p = lr.m * k->d[o], s = 16;
-        if (!k->wide) {
+        kept++;
+        int32_t p = lr.m * *d, s = 16;
+        if (!wide) {
             // 7 bits of gain.
             s = 7 - tp_bit_length((uint64_t)(p < 0 ? -p : p)) - x_;
             s = s < 8 ? 8 : s > 14 ? 14 : s;
         }
         int32_t g = tp_round_at_random(m, p, -(x_ + s));
-        g = tp_clip(g, k->wide ? (1 << 20) - 1 : 127);
+        g = tp_clip(g, wide ? (1 << 20) - 1 : 127);
         if (g == 0) {
             continue;
         }
-        uint32_t noise = tp_int_noise(m, k->l, o, s);
-        rows[full++] = (tp_ki_row_t){k->w + (size_t)o * n * k->bytes, g, noise, (uint32_t)s};
+        uint32_t noise = tp_int_noise(m, k->l, (uint32_t)(d - k->d), s);
+        rows[full++] = (tp_ki_row_t){w, g, noise, (uint32_t)s};
         if (full == TP_INT_ROWS) {
             tp_int_rows_update(k, rows, full, x, index);
             full = 0;
         }
     }
     tp_int_rows_update(k, rows, full, x, index);
+    t->macs += (uint64_t)kept * (index != NULL ? index->total : n);
 }
 
 // The same with momentum.
