@@ -419,27 +419,51 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     }
 }
 
-// Single columns: one row. All: two rows at a time, the last one perhaps with nothing.
-#define TP_KI_DX(name, type, shift) \
+// clang-format off
+
+// The same at the columns c .. end, at least one.
+#define TP_SOME_DX(name, two, load, shift, four) \
+    TP_NAKED static void name(int32_t *dx, const tp_two_t *q, const uint16_t *c, \
+        const uint16_t *end) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r7, lr}\n" \
+            "mov r12, r0\n" "mov lr, r3\n" \
+            "ldm r1!, {r4-r7}\n" \
+            "1:\n" \
+            "ldrh r3, [r2]\n" "adds r2, #2\n" two \
+            load " r0, [r4, r3]\n" "muls r0, r6\n" shift("r0") \
+            load " r1, [r5, r3]\n" "muls r1, r7\n" shift("r1") \
+            "adds r0, r0, r1\n" \
+            four "add r3, r12\n" \
+            "ldr r1, [r3]\n" "adds r1, r1, r0\n" "str r1, [r3]\n" \
+            "cmp r2, lr\n" "bne 1b\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+#define SHIFT_0(r) ""
+#define SHIFT_8(r) "asrs " r ", " r ", #8\n"
+TP_SOME_DX(tp_some_dx_i8, "", "ldrsb", SHIFT_0, "lsls r3, r3, #2\n")
+TP_SOME_DX(tp_some_dx_i16, "lsls r3, r3, #1\n", "ldrsh", SHIFT_8, "lsls r3, r3, #1\n")
+// clang-format on
+
+// Two rows at a time, the last one perhaps with nothing.
+#define TP_KI_DX(name, type) \
     void tp_ki_rows_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols, \
         const tp_ki_index_t *index) { \
-        for (; index != NULL && n_rows > 0; n_rows--, rows++) { \
-            const type *w = rows->w; \
-            int32_t g = rows->g; \
-            const uint16_t *columns = index->columns; \
-            for (const uint16_t *end = columns + index->total; columns != end; columns++) { \
-                dx[*columns] += (g * w[*columns]) >> (shift); \
-            } \
-        } \
-        for (size_t o = 0; cols > 0 && o < n_rows; o += 2u) { \
+        size_t n = index != NULL ? index->total : cols; \
+        for (size_t o = 0; n > 0 && o < n_rows; o += 2u) { \
             const tp_ki_row_t *other = &rows[o + 1u < n_rows ? o + 1u : o]; \
             tp_two_t q = {rows[o].w, other->w, rows[o].g, o + 1u < n_rows ? other->g : 0, \
-                cols * sizeof(type)}; \
-            tp_two_dx_##name(dx, &q); \
+                n * sizeof(type)}; \
+            if (index != NULL) { \
+                tp_some_dx_##name(dx, &q, index->columns, index->columns + n); \
+            } else { \
+                tp_two_dx_##name(dx, &q); \
+            } \
         } \
     }
 
-TP_KI_DX(i8, int8_t, 0)
-TP_KI_DX(i16, int16_t, 8)
+TP_KI_DX(i8, int8_t)
+TP_KI_DX(i16, int16_t)
 
 #endif
