@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "../core/tp.h"
 #include "tp_kernels_armv6m.h"
 
 // Inputs that are not zero, and rows that take them, at a time.
@@ -189,6 +190,23 @@ TP_FOUR_TERMS(tp_four_terms_i16, int64_t, "ldrsh", MORE_SUMS)
 TP_LIST_TERMS(tp_terms_i8, "", "ldrsb", "")
 TP_LIST_TERMS(tp_terms_i16, "lsls r4, r4, #1\n", "ldrsh",
     "asrs r7, r5, #31\n" "adds r6, r6, r7\n" "eors r7, r5\n" "subs r6, r6, r7\n" "bmi 2f\n")
+
+// As core/tp_math.c has it for other cores.
+TP_NAKED uint32_t tp_rng_next(uint32_t rng[4]) {
+    __asm volatile(
+        ".syntax unified\n"
+        "push {r4-r6}\n"
+        "ldm r0!, {r1-r4}\n" "subs r0, #16\n"
+        "eors r3, r1\n" "eors r4, r2\n" "eors r1, r4\n"
+        "movs r6, #21\n" "rors r4, r6\n"
+        "lsls r5, r2, #2\n" "adds r5, r5, r2\n"
+        "lsls r6, r2, #9\n" "eors r2, r3\n" "eors r3, r6\n"
+        "stm r0!, {r1-r4}\n"
+        "movs r1, #25\n" "rors r5, r1\n"
+        "lsls r0, r5, #3\n" "adds r0, r0, r5\n"
+        "pop {r4-r6}\n"
+        "bx lr\n");
+}
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
