@@ -252,6 +252,11 @@ PROTOTYPES = {
     "tp_softmax": (f32, _P, _SIZE, floats),
     "tp_topk": (u32, _P, _SIZE, u32),
     "tp_topk_int": (u32, _P, _SIZE, u32),
+    "tp_ki_count_large": (_SIZE, _P, _SIZE, _BOOL),
+    "tp_ki_sum_abs": (u32, _P, _SIZE),
+    "tp_ki_relu_d_i8": (u32, _P, _P, _SIZE),
+    "tp_ki_relu_d_i16": (u32, _P, _P, _SIZE),
+    "tp_ki_narrow": (None, _P, _SIZE, u32),
     "apply_f32": (None, _P, _P, _P, _SIZE),
 }
 

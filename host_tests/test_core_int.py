@@ -500,9 +500,12 @@ def test_a_block_of_another_type_is_noticed(core):
 # --- Parts ---
 
 
+few = st.lists(st.integers(-3, 3) | st.integers(-(2**25) + 1, 2**25 - 1), max_size=130)
+
+
 @given(
-    d=st.lists(st.integers(-(2**31) + 1, 2**31 - 1) | st.integers(-3, 3), max_size=40),
-    k=st.integers(0, 45),
+    d=st.lists(st.integers(-(2**31) + 1, 2**31 - 1) | st.integers(-3, 3), max_size=40) | few,
+    k=st.integers(0, 45) | st.integers(0, 135),
 )
 def test_top_k_of_integers_keeps_the_rows_of_the_definition(core, d, k):
     d = np.array(d, np.int32)
@@ -512,3 +515,34 @@ def test_top_k_of_integers_keeps_the_rows_of_the_definition(core, d, k):
     expected[rows] = d[rows]
     assert core.tp_topk_int(kept.ctypes.data, len(d), k) == len(rows)
     np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.parametrize("type_", [np.int8, np.int16])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 63, 1020, 1021, 65536])
+def test_weights_near_the_end_of_their_range_are_counted(core, type_, n):
+    rng = np.random.default_rng(n)
+    most = np.iinfo(type_).max // 8 * 7 + 7
+    near = rng.choice([1, -1], n) * (most + rng.integers(-2, 3, n))
+    for w in (np.arange(n) - n // 2, near, np.where(rng.random(n) < 0.01, near, 1)):
+        w = w.astype(type_)
+        large = np.abs(w.astype(np.int32)) >= most
+        found = core.tp_ki_count_large(w.ctypes.data, n, type_ == np.int16)
+        assert found == np.count_nonzero(large)
+
+
+@pytest.mark.parametrize("name", ["i8", "i16"])
+@given(d=st.lists(st.integers(-(2**31) + 1, 2**31 - 1) | st.integers(-3, 3), max_size=40))
+def test_errors_pass_a_relu_and_become_15_bits(core, name, d):
+    d = np.array(d, np.int32)
+    a = (np.arange(len(d)) * 5 % 7 - 2).astype("int" + name[1:])
+    expected = np.where(a > 0, d, 0)
+    bits = getattr(core, f"tp_ki_relu_d_{name}")(d.ctypes.data, a.ctypes.data, len(d))
+    assert bits == np.bitwise_or.reduce(np.abs(expected.astype(np.int64)), initial=0)
+    np.testing.assert_array_equal(d, expected)
+    shift = bits.bit_length() - 15
+    if shift > 0:
+        core.tp_ki_narrow(d.ctypes.data, len(d), shift)
+        rounded = (expected.astype(np.int64) + (1 << (shift - 1))) >> shift
+        expected = np.clip(rounded, -32767, 32767)
+        np.testing.assert_array_equal(d, expected)
+        assert core.tp_ki_sum_abs(d.ctypes.data, len(d)) == np.abs(expected).sum()

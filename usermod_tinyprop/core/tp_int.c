@@ -11,16 +11,8 @@
 // --- Numbers ---
 
 int32_t tp_bit_length(uint64_t v) {
-    uint32_t w = (uint32_t)(v >> 32);
-    int32_t n = w != 0 ? 32 : 0;
-    w = w != 0 ? w : (uint32_t)v;
-    for (int32_t step = 16; step > 0; step >>= 1) {
-        if ((w >> step) != 0) {
-            w >>= step;
-            n += step;
-        }
-    }
-    return n + (w != 0);
+    uint32_t high = (uint32_t)(v >> 32), w = high != 0 ? high : (uint32_t)v;
+    return (high != 0 ? 64 : 32) - (w != 0 ? __builtin_clz(w) : 32);
 }
 
 int32_t tp_saturate(int64_t v) {
@@ -241,54 +233,15 @@ float tp_int_bias(tp_model_t *m, uint32_t l, size_t i) {
     return tp_scaled((float)((int32_t *)tp_layer_bias(m, l))[i], TP_INT_BIAS);
 }
 
-// Whether a weight of this word has a sign bit that differs from both bits below it, as those have
-// that take more than three quarters of the range. Few do.
-static inline uint32_t tp_large(uint32_t word, uint32_t signs) {
-    return (word ^ word << 1) & (word ^ word << 2) & signs;
-}
-
-// How many of the weights from .. to are at least `most` large.
-static TP_APART size_t tp_count_large(const tp_model_t *m, const void *w, size_t from, size_t to,
-    int32_t most) {
-    size_t large = 0;
-    for (; from < to; from++) {
-        int32_t v = tp_load(m, w, from);
-        large += tp_clip(v, most - 1) != v;
-    }
-    return large;
-}
-
-// The same of all n, a word at a time: |v| of each lane, of which an eighth of the range more makes a
-// sign bit where it is large.
-static TP_APART size_t tp_count_all_large(const tp_model_t *m, const uint32_t *w, size_t n,
-    int32_t most) {
-    bool wide = tp_is_i16(m);
-    size_t each = wide ? 2u : 4u, rest = n & (each - 1u), large = 0;
-    uint32_t lanes = wide ? 0x10001u : 0x1010101u, bits = wide ? 16u : 8u;
-    uint32_t signs = lanes << (bits - 1u), eighth = lanes << (bits - 4u);
-    for (const uint32_t *end = w + n / each, *p = w; p != end; p++) {
-        uint32_t word = *p;
-        if (wide && tp_large(word, signs) == 0) {
-            continue;
-        }
-        uint32_t negative = word >> (bits - 1u) & lanes;
-        word = (word ^ ((negative << bits) - negative)) + negative;
-        word = ((word + eighth) & signs) >> (bits - 1u);
-        large += word * lanes >> (32u - bits);
-    }
-    return large + tp_count_large(m, w, n - rest, n, most);
-}
-
 // Where more than one weight in 64 (of int8: in 8) has come close to the end of the range, all are
 // halved, one exponent up. A few that are clipped cost less than one bit of all others.
 static void tp_grow_weights(tp_model_t *m) {
-    int32_t most = tp_is_i16(m) ? 28672 : 112;
     size_t share = tp_is_i16(m) ? 64u : 8u;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const tp_layer_t *t = &tp_table(m)[l];
         void *w = tp_layer_weights(m, l); // at a multiple of 4
         size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0;
-        size_t large = tp_count_all_large(m, w, n, most);
+        size_t large = tp_ki_count_large(w, n, tp_is_i16(m));
         if (large * share <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
@@ -496,20 +449,26 @@ uint32_t tp_int_best(tp_model_t *m) {
 
 // --- Errors ---
 
-int32_t tp_int_normalise(int32_t *d, uint32_t n, int32_t e) {
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t size = (uint32_t)(d[i] < 0 ? -(int64_t)d[i] : d[i]);
-        most = size > most ? size : most;
-    }
-    int32_t s = tp_bit_length(most) - 15;
+// d (n) to 15 bits, `bits` those of all |d|; its exponent.
+static int32_t tp_int_narrow(int32_t *d, uint32_t n, int32_t e, uint32_t bits) {
+    int32_t s = tp_bit_length(bits) - 15;
     if (s <= 0) {
         return e;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        d[i] = tp_clip(tp_shift(d[i], s), 32767);
-    }
+    tp_ki_narrow(d, n, (uint32_t)s);
     return e + s;
+}
+
+static uint32_t tp_int_bits(const int32_t *d, uint32_t n) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bits |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+    }
+    return bits;
+}
+
+int32_t tp_int_normalise(int32_t *d, uint32_t n, int32_t e) {
+    return tp_int_narrow(d, n, e, tp_int_bits(d, n));
 }
 
 void tp_int_scale(int32_t *d, uint32_t n, int32_t f) {
@@ -522,11 +481,15 @@ int32_t tp_int_derive(const tp_model_t *m, const tp_layer_t *t, int32_t *d, cons
     uint32_t n, int32_t e, bool out) {
     int32_t bits = out ? -TP_INT_OUT : tp_map_bits(m), slope = tp_quantize(t->slope, -15);
     uint8_t f = t->activation;
-    for (uint32_t i = 0; i < n && f == TP_RELU; i++) {
-        int32_t v = out ? ((const int32_t *)a)[i] : tp_load(m, a, i);
-        d[i] = v > 0 ? d[i] : 0;
+    if (f == TP_RELU && !out) {
+        uint32_t left = tp_is_i16(m) ? tp_ki_relu_d_i16(d, a, n) : tp_ki_relu_d_i8(d, a, n);
+        e = tp_int_narrow(d, n, e, left);
+    } else {
+        for (uint32_t i = 0; i < n && f == TP_RELU; i++) {
+            d[i] = ((const int32_t *)a)[i] > 0 ? d[i] : 0;
+        }
+        e = tp_int_normalise(d, n, e);
     }
-    e = tp_int_normalise(d, n, e);
     for (uint32_t i = 0; i < n && f > TP_RELU; i++) {
         int32_t v = out ? ((const int32_t *)a)[i] : tp_load(m, a, i);
         int32_t factor = 32768;
@@ -572,11 +535,9 @@ float tp_int_sum_abs(tp_model_t *m, uint32_t l) {
     uint32_t n = tp_row_size(&tp_table(m)[l]);
     uint64_t sum = 0;
     for (uint32_t i = 0; i < n;) {
-        uint32_t some = 0, end = n - i < 65536u ? n : i + 65536u; // so many of 15 bits fit
-        for (; i < end; i++) {
-            some += (uint32_t)(d[i] < 0 ? -d[i] : d[i]);
-        }
-        sum += some;
+        uint32_t some = n - i < 65536u ? n - i : 65536u; // so many of 15 bits fit
+        sum += tp_ki_sum_abs(d + i, some);
+        i += some;
     }
     int32_t over = tp_bit_length(sum) - 32;
     over = over > 0 ? over : 0;

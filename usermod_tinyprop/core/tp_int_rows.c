@@ -397,7 +397,8 @@ static void tp_int_weights_dx(const tp_int_t *k) {
                     }
                     kept++;
                     size_t at = (size_t)(group * g->filters + o) * n * k->bytes;
-                    rows[full++] = (tp_ki_row_t){k->w + at, tp_shift(d[o], less), 0, 0};
+                    int32_t by = less == 0 ? d[o] : tp_shift(d[o], less);
+                    rows[full++] = (tp_ki_row_t){k->w + at, by, 0, 0};
                     if (full == TP_INT_ROWS) {
                         tp_int_rows_dx(k, rows, full, dx, index);
                         full = 0;
@@ -422,41 +423,69 @@ static void tp_int_rows_update(const tp_int_t *k, const tp_ki_row_t *rows, uint3
     }
 }
 
+// The steps of the rows from d to its end, where it is not 0: a gain of lr * d * 2^-e, less its shift.
+// d and `kept` (how many these are) move on.
+typedef struct {
+    const int32_t *d, *end;
+    uint32_t bytes, kept;
+    int32_t lr, e;
+} tp_int_steps_t;
+
+// Returns how many rows there are in `rows`. A function of its own: it has enough to keep at hand.
+static TP_APART uint32_t tp_int_steps(const tp_int_t *k, tp_ki_row_t *rows, tp_int_steps_t *q) {
+    tp_model_t *m = k->m;
+    tp_ki_row_t *to = rows;
+    const int32_t *d = q->d;
+    bool wide = k->wide;
+    int32_t limit = wide ? (1 << 20) - 1 : 127;
+    for (;; d++) {
+        for (; d != q->end && *d == 0; d++) {
+        }
+        if (d == q->end || to == rows + TP_INT_ROWS) {
+            break;
+        }
+        int32_t p = q->lr * *d, s = 16, t, g;
+        q->kept++;
+        if (!wide) {
+            // 7 bits of gain.
+            s = 7 - tp_bit_length((uint32_t)(p < 0 ? -p : p)) + q->e;
+            s = s < 8 ? 8 : s > 14 ? 14 : s;
+        }
+        t = q->e - s;
+        if (t > 0 && t <= 30) {
+            g = ((int32_t)(tp_rng_next(m->rng) >> (32 - t)) - p) >> t;
+        } else {
+            g = tp_round_at_random(m, p, t);
+        }
+        if (g != 0) {
+            uint32_t o = (uint32_t)(d - k->d);
+            to->w = k->w + (size_t)o * q->bytes;
+            to->g = tp_clip(g, limit);
+            to->noise = wide ? tp_rng_next(m->rng) & 65535u : tp_int_noise(m, k->l, o, s);
+            to->shift = (uint32_t)s;
+            to++;
+        }
+    }
+    q->d = d;
+    return (uint32_t)(to - rows);
+}
+
 // One place: every kept row takes its step.
 static TP_APART void tp_int_dense_update(const tp_int_t *k, tp_mant_t lr) {
-    tp_model_t *m = k->m;
     tp_layer_t *t = k->t;
-    uint32_t n = k->g.fan_in, full = 0;
-    int32_t x_ = lr.x + k->range->e_d + k->in->e_a - k->range->e_w;
+    uint32_t n = k->g.fan_in;
     tp_k_window_t q = tp_int_window(&k->g, 0, 0, 0);
     const void *x = tp_int_patch(k, &q);
     tp_ki_index_t room;
     const tp_ki_index_t *index = tp_int_index(k, &room, x);
     tp_ki_row_t rows[TP_INT_ROWS];
-    for (uint32_t o = 0; o < t->rows; o++) {
-        if (k->d[o] == 0) {
-            continue;
-        }
-        t->macs += index != NULL ? index->total : n;
-        int32_t p = lr.m * k->d[o], s = 16;
-        if (!k->wide) {
-            // 7 bits of gain.
-            s = 7 - tp_bit_length((uint64_t)(p < 0 ? -p : p)) - x_;
-            s = s < 8 ? 8 : s > 14 ? 14 : s;
-        }
-        int32_t g = tp_round_at_random(m, p, -(x_ + s));
-        g = tp_clip(g, k->wide ? (1 << 20) - 1 : 127);
-        if (g == 0) {
-            continue;
-        }
-        uint32_t noise = tp_int_noise(m, k->l, o, s);
-        rows[full++] = (tp_ki_row_t){k->w + (size_t)o * n * k->bytes, g, noise, (uint32_t)s};
-        if (full == TP_INT_ROWS) {
-            tp_int_rows_update(k, rows, full, x, index);
-            full = 0;
-        }
-    }
-    tp_int_rows_update(k, rows, full, x, index);
+    int32_t e = k->range->e_w - lr.x - k->range->e_d - k->in->e_a;
+    tp_int_steps_t steps = {k->d, k->d + t->rows, n * k->bytes, 0, lr.m, e};
+    do {
+        uint32_t full = tp_int_steps(k, rows, &steps);
+        tp_int_rows_update(k, rows, full, x, index);
+    } while (steps.d != steps.end);
+    t->macs += (uint64_t)steps.kept * (index != NULL ? index->total : n);
 }
 
 // The same with momentum.

@@ -24,12 +24,30 @@ tp_velocity_t tp_int_velocity(tp_model_t *m, uint32_t l) {
         (int16_t *)(void *)tp_at(m, t->off_m), (int32_t *)(void *)tp_at(m, t->off_m + bytes)};
 }
 
+// The usual case: one d for each of n biases, a step of lr * d * 2^-shift, 0 < shift <= 30.
+static TP_APART void tp_int_bias_steps(tp_model_t *m, int32_t *b, const int32_t *d, size_t n,
+    int32_t lr, uint32_t shift) {
+    for (const int32_t *end = d + n; d != end; d++, b++) {
+        if (*d != 0) {
+            int32_t noise = (int32_t)(tp_rng_next(m->rng) >> (32u - shift));
+            int32_t step = (noise - lr * *d) >> shift;
+            int32_t sum = (int32_t)((uint32_t)*b + (uint32_t)step);
+            bool over = ((sum ^ *b) & (sum ^ step)) < 0;
+            *b = !over ? sum : step < 0 ? INT32_MIN : INT32_MAX;
+        }
+    }
+}
+
 void tp_int_bias_step(tp_model_t *m, uint32_t l, tp_mant_t lr) {
     const tp_layer_t *t = &tp_table(m)[l];
     const int32_t *d = tp_int_delta(m, l);
     size_t n = tp_row_size(t), c = t->c;
     int32_t *b = (int32_t *)(void *)tp_layer_bias(m, l), *v = tp_int_velocity(m, l).b;
     int32_t unit = TP_INT_BIAS - (lr.x + tp_model_ranges(m)[l + 1u].e_d);
+    if (n == c && v == NULL && unit > 0 && unit <= 30) {
+        tp_int_bias_steps(m, b, d, c, lr.m, (uint32_t)unit);
+        return;
+    }
     for (size_t o = 0; o < c; o++) {
         int32_t g = d[o], s = 0;
         if (n != c) {

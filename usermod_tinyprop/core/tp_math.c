@@ -2,6 +2,7 @@
 // arithmetic only, so that every core gives the same bits. Definitions: DESIGN.md, "Numerics".
 #include <string.h>
 
+#include "../kernels/tp_kernels_int.h"
 #include "tp_internal.h"
 
 static uint32_t tp_bits(float x) {
@@ -171,6 +172,8 @@ void tp_rng_seed(uint32_t rng[4], uint32_t seed) {
     }
 }
 
+#if !TP_KERNELS_ARMV6M
+
 static uint32_t tp_rotl(uint32_t x, uint32_t k) {
     return (x << k) | (x >> (32 - k));
 }
@@ -186,6 +189,8 @@ uint32_t tp_rng_next(uint32_t rng[4]) {
     rng[3] = tp_rotl(rng[3], 11);
     return result;
 }
+
+#endif
 
 uint32_t tp_permute(uint32_t i, uint32_t n, uint32_t key) {
     if (i >= n) {

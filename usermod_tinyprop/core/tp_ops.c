@@ -329,9 +329,62 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
 
 #if TP_INTEGER
 
+// So few values are ranked by numbers that differ: size, then place, where the first one wins.
+#define TP_FEW_BITS 7u
+#define TP_FEW (1u << TP_FEW_BITS)
+
+// As tp_topk_int; UINT32_MAX where a value is too large. A function of its own for its stack.
+static __attribute__((noinline)) uint32_t tp_topk_few(int32_t *d, uint32_t n, uint32_t k) {
+    uint32_t list[TP_FEW + 1u], *end = list + 1, most = 0; // tp_select looks at list + 0
+    for (uint32_t i = 0; i < n; i++) {
+        if (d[i] != 0) {
+            uint32_t size = d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
+            *end++ = size << TP_FEW_BITS | (TP_FEW - 1u - i);
+            most |= size;
+        }
+    }
+    uint32_t *cut = list + 1 + k, *from = list + 1, *to = end - 1;
+    if (cut >= end) {
+        return (uint32_t)(end - from);
+    }
+    if (most >> (32u - TP_FEW_BITS) != 0) {
+        return UINT32_MAX;
+    }
+    // Hoare: until the k largest come first.
+    while (from < to) {
+        uint32_t middle = from[(to - from) / 2], *i = from, *j = to;
+        do {
+            while (*i > middle) {
+                i++;
+            }
+            while (*j < middle) {
+                j--;
+            }
+            if (i <= j) {
+                uint32_t swap = *i;
+                *i++ = *j;
+                *j-- = swap;
+            }
+        } while (i <= j);
+        if (cut > j && cut < i) {
+            break;
+        }
+        to = cut <= j ? j : to;
+        from = cut >= i ? i : from;
+    }
+    while (cut < end) {
+        d[TP_FEW - 1u - (*cut++ & (TP_FEW - 1u))] = 0;
+    }
+    return k;
+}
+
 // As bits that compare like those of floats: sign, then size moved to the top.
 uint32_t tp_topk_int(int32_t *d, size_t n, uint32_t k) {
     typedef uint32_t __attribute__((may_alias)) bits_t;
+    uint32_t few = n <= TP_FEW && k < n ? tp_topk_few(d, (uint32_t)n, k) : UINT32_MAX;
+    if (few != UINT32_MAX) {
+        return few;
+    }
     uint32_t most = 0, up = 0, some = 0;
     for (size_t i = 0; i < n; i++) {
         most |= d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];

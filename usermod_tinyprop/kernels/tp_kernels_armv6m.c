@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "../core/tp.h"
 #include "tp_kernels_armv6m.h"
 
 // Inputs that are not zero, at a time: those of most images. Rows, where there are more.
@@ -210,6 +211,23 @@ TP_ROWS_TERMS(tp_rows_terms_i16, "ldrsh")
 TP_LIST_TERMS(tp_terms_i8, "", "ldrsb", "")
 TP_LIST_TERMS(tp_terms_i16, "lsls r4, r4, #1\n", "ldrsh",
     "asrs r7, r5, #31\n" "adds r6, r6, r7\n" "eors r7, r5\n" "subs r6, r6, r7\n" "bmi 2f\n")
+
+// As core/tp_math.c has it for other cores.
+TP_NAKED uint32_t tp_rng_next(uint32_t rng[4]) {
+    __asm volatile(
+        ".syntax unified\n"
+        "push {r4-r6}\n"
+        "ldm r0!, {r1-r4}\n" "subs r0, #16\n"
+        "eors r3, r1\n" "eors r4, r2\n" "eors r1, r4\n"
+        "movs r6, #21\n" "rors r4, r6\n"
+        "lsls r5, r2, #2\n" "adds r5, r5, r2\n"
+        "lsls r6, r2, #9\n" "eors r2, r3\n" "eors r3, r6\n"
+        "stm r0!, {r1-r4}\n"
+        "movs r1, #25\n" "rors r5, r1\n"
+        "lsls r0, r5, #3\n" "adds r0, r0, r5\n"
+        "pop {r4-r6}\n"
+        "bx lr\n");
+}
 
 // dx += g0 * w0 + g1 * w1 over `bytes` of the rows, at least one.
 typedef struct {
@@ -513,27 +531,51 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     }
 }
 
-// Single columns: one row. All: two rows at a time, the last one perhaps with nothing.
-#define TP_KI_DX(name, type, shift) \
+// clang-format off
+
+// The same at the columns c .. end, at least one.
+#define TP_SOME_DX(name, two, load, shift, four) \
+    TP_NAKED static void name(int32_t *dx, const tp_two_t *q, const uint16_t *c, \
+        const uint16_t *end) { \
+        __asm volatile( \
+            ".syntax unified\n" \
+            "push {r4-r7, lr}\n" \
+            "mov r12, r0\n" "mov lr, r3\n" \
+            "ldm r1!, {r4-r7}\n" \
+            "1:\n" \
+            "ldrh r3, [r2]\n" "adds r2, #2\n" two \
+            load " r0, [r4, r3]\n" "muls r0, r6\n" shift("r0") \
+            load " r1, [r5, r3]\n" "muls r1, r7\n" shift("r1") \
+            "adds r0, r0, r1\n" \
+            four "add r3, r12\n" \
+            "ldr r1, [r3]\n" "adds r1, r1, r0\n" "str r1, [r3]\n" \
+            "cmp r2, lr\n" "bne 1b\n" \
+            "pop {r4-r7, pc}\n"); \
+    }
+#define SHIFT_0(r) ""
+#define SHIFT_8(r) "asrs " r ", " r ", #8\n"
+TP_SOME_DX(tp_some_dx_i8, "", "ldrsb", SHIFT_0, "lsls r3, r3, #2\n")
+TP_SOME_DX(tp_some_dx_i16, "lsls r3, r3, #1\n", "ldrsh", SHIFT_8, "lsls r3, r3, #1\n")
+// clang-format on
+
+// Two rows at a time, the last one perhaps with nothing.
+#define TP_KI_DX(name, type) \
     void tp_ki_rows_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols, \
         const tp_ki_index_t *index) { \
-        for (; index != NULL && n_rows > 0; n_rows--, rows++) { \
-            const type *w = rows->w; \
-            int32_t g = rows->g; \
-            const uint16_t *columns = index->columns; \
-            for (const uint16_t *end = columns + index->total; columns != end; columns++) { \
-                dx[*columns] += (g * w[*columns]) >> (shift); \
-            } \
-        } \
-        for (size_t o = 0; cols > 0 && o < n_rows; o += 2u) { \
+        size_t n = index != NULL ? index->total : cols; \
+        for (size_t o = 0; n > 0 && o < n_rows; o += 2u) { \
             const tp_ki_row_t *other = &rows[o + 1u < n_rows ? o + 1u : o]; \
             tp_two_t q = {rows[o].w, other->w, rows[o].g, o + 1u < n_rows ? other->g : 0, \
-                cols * sizeof(type)}; \
-            tp_two_dx_##name(dx, &q); \
+                n * sizeof(type)}; \
+            if (index != NULL) { \
+                tp_some_dx_##name(dx, &q, index->columns, index->columns + n); \
+            } else { \
+                tp_two_dx_##name(dx, &q); \
+            } \
         } \
     }
 
-TP_KI_DX(i8, int8_t, 0)
-TP_KI_DX(i16, int16_t, 8)
+TP_KI_DX(i8, int8_t)
+TP_KI_DX(i16, int16_t)
 
 #endif

@@ -451,6 +451,76 @@ TP_KI_UPDATE(i16, int16_t, tp_ki_wide_i16, 16u)
 
 #endif
 
+// How many lanes of so few words that they fit a byte. One is large where its sign bit becomes 1: of
+// a positive one when an eighth is added, of a negative one when it stays 0 with all but an eighth.
+static __attribute__((noinline)) uint32_t tp_large(const tp_word_t *w, size_t words, uint32_t ones,
+    uint32_t bits) {
+    uint32_t signs = ones << (bits - 1u), eighth = ones << (bits - 4u);
+    uint32_t most = eighth * 7u - ones, sums = 0;
+    for (const tp_word_t *end = w + words; w != end; w++) {
+        uint32_t v = *w, size = v & ~signs;
+        size = ((size + eighth) & ~v) | (v & ~(size + most));
+        sums += (size & signs) >> (bits - 1u);
+    }
+    sums = (sums & 0x00ff00ffu) + (sums >> 8 & 0x00ff00ffu);
+    return (sums + (sums >> 16)) & 0xffffu;
+}
+
+size_t tp_ki_count_large(const void *w, size_t n, bool wide) {
+    uint32_t ones = wide ? 0x00010001u : 0x01010101u, bits = wide ? 16u : 8u, half = 0x40004000u;
+    size_t large = 0, bytes = wide ? 2u * n : n, words = bytes / 4u;
+    const tp_word_t *p = w;
+    for (size_t some; words > 0; words -= some, p += some) {
+        some = wide ? 8u : 248u;
+        if (words < some) {
+            some = words;
+        } else if (wide) { // few take even half of the range
+            uint32_t found = (p[0] + half) | (p[1] + half) | (p[2] + half) | (p[3] + half);
+            found |= (p[4] + half) | (p[5] + half) | (p[6] + half) | (p[7] + half);
+            if ((found & 0x80008000u) == 0) {
+                continue;
+            }
+        }
+        large += tp_large(p, some, ones, bits);
+    }
+    tp_word_t rest = 0;
+    memcpy(&rest, p, bytes & 3u);
+    return large + tp_large(&rest, 1, ones, bits);
+}
+
+uint32_t tp_ki_sum_abs(const int32_t *d, size_t n) {
+    uint32_t sum = 0;
+    for (; (n & 3u) != 0; n--, d++) {
+        sum += (uint32_t)(*d < 0 ? -*d : *d);
+    }
+    for (const int32_t *end = d + n; d != end; d += 4) {
+        sum += (uint32_t)(d[0] < 0 ? -d[0] : d[0]) + (uint32_t)(d[1] < 0 ? -d[1] : d[1]);
+        sum += (uint32_t)(d[2] < 0 ? -d[2] : d[2]) + (uint32_t)(d[3] < 0 ? -d[3] : d[3]);
+    }
+    return sum;
+}
+
+#define TP_KI_RELU_D(name, type) \
+    uint32_t tp_ki_relu_d_##name(int32_t *d, const type *a, size_t n) { \
+        uint32_t bits = 0; \
+        for (size_t i = 0; i < n; i++) { \
+            uint32_t v = a[i] > 0 ? (uint32_t)d[i] : 0; \
+            bits |= (v >> 31) != 0 ? 0u - v : v; \
+            d[i] = (int32_t)v; \
+        } \
+        return bits; \
+    }
+
+TP_KI_RELU_D(i8, int8_t)
+TP_KI_RELU_D(i16, int16_t)
+
+void tp_ki_narrow(int32_t *d, size_t n, uint32_t shift) {
+    for (int32_t *end = d + n; d != end; d++) {
+        int32_t v = ((*d >> (shift - 1u)) + 1) >> 1;
+        *d = v > 32767 ? 32767 : v < -32767 ? -32767 : v;
+    }
+}
+
 #define TP_KI_CHANNELS(name, type) \
     void tp_ki_channels_##name(int32_t *restrict z, const type *w, size_t taps, const type *x, \
         size_t n) { \

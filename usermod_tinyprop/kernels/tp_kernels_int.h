@@ -141,6 +141,17 @@ void tp_ki_row_momentum_i8(const tp_ki_row_t *row, const tp_ki_velocity_t *q, co
 void tp_ki_row_momentum_i16(const tp_ki_row_t *row, const tp_ki_velocity_t *q, const int16_t *x,
     size_t cols);
 
+// How many of n weights are at least seven eighths of their range large; w: a multiple of 4.
+size_t tp_ki_count_large(const void *w, size_t n, bool wide);
+
+// sum |d|; it fits.
+uint32_t tp_ki_sum_abs(const int32_t *d, size_t n);
+// d[i] = 0 where a[i] <= 0; returns the bits of all |d| that are left, together.
+uint32_t tp_ki_relu_d_i8(int32_t *d, const int8_t *a, size_t n);
+uint32_t tp_ki_relu_d_i16(int32_t *d, const int16_t *a, size_t n);
+// d[i] * 2^-shift, rounded (halves up), clipped to 32767; shift > 0, |d| < 2^(15 + shift).
+void tp_ki_narrow(int32_t *d, size_t n, uint32_t shift);
+
 // sum[i] += d * x[i]; |d| <= 32767
 void tp_ki_axpy_i8(int32_t *sum, int32_t d, const int8_t *x, size_t n);
 void tp_ki_axpy_i16(int32_t *sum, int32_t d, const int16_t *x, size_t n);
