@@ -98,6 +98,79 @@ __attribute__((naked, noipa)) static void tp_four_dots_i8(
         "pop {r4-r11, pc}\n");
 }
 
+// Two rows in words, which are aligned: so many of them a load.
+#define WORD_I8(sum, w, even, odd) \
+    "sxtb16 lr, " w "\n" \
+    "sxtb16 " w ", " w ", ror #8\n" \
+    "smlad " sum ", lr, " even ", " sum "\n" \
+    "smlad " sum ", " w ", " odd ", " sum "\n"
+#define TWO_ROWS_I8(w, v) \
+    "ldm r2!, {r5-r8}\n" \
+    WORD_I8("r3", w, "r5", "r6") \
+    WORD_I8("r3", v, "r7", "r8") \
+    "ldrd " w ", " v ", [r1], #8\n" \
+    WORD_I8("r4", w, "r5", "r6") \
+    WORD_I8("r4", v, "r7", "r8")
+#define SIXTEEN_COLUMNS_I8 \
+    "ldm r0!, {r9-r12}\n" \
+    TWO_ROWS_I8("r9", "r10") \
+    TWO_ROWS_I8("r11", "r12")
+#define UNLESS_AT(end, branch) \
+    "ldr lr, [sp, #" end "]\n" \
+    "cmp r2, lr\n" \
+    branch "\n"
+
+// Pairs of rows, one after the other.
+typedef struct {
+    const int8_t *w;
+    size_t cols, left; // from a row to the next one, after its columns in x
+    const uint32_t *x;
+    const uint32_t *many, *sixteens, *all; // ends of x: 64 columns a turn, 16, 4
+    int32_t *z, *end;
+} tp_pairs_t;
+
+__attribute__((naked, noipa)) static void tp_pairs_of_dots_i8(
+    const tp_pairs_t *q __attribute__((unused))) {
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "ldm r0, {r0-r8}\n"
+        "push {r0-r8}\n"
+        "1:\n"
+        "ldr lr, [sp, #4]\n"
+        "add r1, r0, lr\n"
+        "ldr lr, [sp, #28]\n"
+        "ldrd r3, r4, [lr]\n"
+        "ldr r2, [sp, #12]\n"
+        UNLESS_AT("16", "beq 3f")
+        "2:\n"
+        SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8
+        UNLESS_AT("16", "bne 2b")
+        "3:\n"
+        UNLESS_AT("20", "beq 5f")
+        "4:\n"
+        SIXTEEN_COLUMNS_I8
+        UNLESS_AT("20", "bne 4b")
+        "5:\n"
+        UNLESS_AT("24", "beq 7f")
+        "6:\n"
+        "ldm r2!, {r5, r6}\n"
+        "ldr r9, [r0], #4\n"
+        "ldr r10, [r1], #4\n"
+        WORD_I8("r3", "r9", "r5", "r6")
+        WORD_I8("r4", "r10", "r5", "r6")
+        UNLESS_AT("24", "bne 6b")
+        "7:\n"
+        "ldr lr, [sp, #8]\n"
+        "add r0, r1, lr\n"
+        "ldrd r5, r6, [sp, #28]\n"
+        "strd r3, r4, [r5], #8\n"
+        "str r5, [sp, #28]\n"
+        "cmp r5, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
 #define TWO_DOTS_I16 \
     "ldr %[t], [%[x]], #4\n" \
     "ldr %[u], [%[w], %[cols]]\n" \
@@ -302,6 +375,13 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
         size_t n = tp_block(cols - from), fours = n / 4u, o = 0;
         const int8_t *row = w + from;
         tp_unpack(pairs, x + from, fours);
+        if (fours > 0 && rows > 1u && (((uintptr_t)w | cols) & 3u) == 0) {
+            o = rows & ~(size_t)1u;
+            tp_pairs_t q = {row, cols, cols - n, pairs, pairs + (fours & ~(size_t)15u) * 2u,
+                pairs + (fours & ~(size_t)3u) * 2u, pairs + fours * 2u, z, z + o};
+            tp_pairs_of_dots_i8(&q);
+            row += o * cols;
+        }
         for (; fours > 0 && o + 4u <= rows; o += 4u, row += 4u * cols) {
             tp_dots_t q = {row, row + 2u * cols, cols, pairs, pairs + (fours & ~(size_t)7u) * 2u,
                 pairs + (fours & ~(size_t)1u) * 2u, pairs + fours * 2u, z + o};
