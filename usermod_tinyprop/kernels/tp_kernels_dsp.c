@@ -31,6 +31,72 @@ static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, si
 
 #define LOOP "subs %[n], #1\n" "bne 1b\n"
 
+// Sixteen columns a turn.
+#define UNPACK \
+    "1:\n" \
+    "ldr r1, [%[x]], #4\n" \
+    "ldr r3, [%[x]], #4\n" \
+    "ldr r5, [%[x]], #4\n" \
+    "ldr r8, [%[x]], #4\n" \
+    "sxtb16 r0, r1\n" \
+    "sxtb16 r1, r1, ror #8\n" \
+    "sxtb16 r2, r3\n" \
+    "sxtb16 r3, r3, ror #8\n" \
+    "sxtb16 r4, r5\n" \
+    "sxtb16 r5, r5, ror #8\n" \
+    "sxtb16 r6, r8\n" \
+    "sxtb16 r8, r8, ror #8\n" \
+    "stm %[to]!, {r0-r6, r8}\n" \
+    LOOP
+
+// --- The columns that are not zero ---
+
+// The first of the columns r4, one behind the other in its halves, where the test does not give zero.
+#define COLUMN_IF(test) \
+    test "\n" \
+    "it ne\n" \
+    "strhne r4, [%[to]], #2\n" \
+    "add r4, #0x00010001\n"
+#define COLUMNS_I8(w) \
+    COLUMN_IF("tst " w ", #0xff") \
+    COLUMN_IF("tst " w ", #0xff00") \
+    COLUMN_IF("tst " w ", #0xff0000") \
+    COLUMN_IF("tst " w ", #0xff000000")
+#define COLUMNS_I16(w) \
+    COLUMN_IF("lsls r5, " w ", #16") \
+    COLUMN_IF("lsrs r5, " w ", #16")
+#define TWO_COLUMNS \
+    "str r4, [%[to]], #4\n" \
+    "add r4, #0x00020002\n"
+// Zeros lie together, whole words of them; and so does what is not zero. Two words a turn.
+#define INDEX(zeros, columns, skip, all) \
+    "mov r4, #0x00010000\n" \
+    "1:\n" \
+    "ldrd r2, r3, [%[x]], #8\n" \
+    zeros " r5, %[ones], r2\n" \
+    zeros " r6, %[ones], r3\n" \
+    "orrs r5, r6\n" \
+    "bne 2f\n" \
+    all all \
+    "cmp %[x], %[end]\n" \
+    "bne 1b\n" \
+    "b 6f\n" \
+    "2:\n" \
+    "cbz r2, 3f\n" \
+    columns("r2") \
+    "b 4f\n" \
+    "3: add r4, #" skip "\n" \
+    "4:\n" \
+    "cbz r3, 5f\n" \
+    columns("r3") \
+    "cmp %[x], %[end]\n" \
+    "bne 1b\n" \
+    "b 6f\n" \
+    "5: add r4, #" skip "\n" \
+    "cmp %[x], %[end]\n" \
+    "bne 1b\n" \
+    "6:\n"
+
 // --- z = W * x ---
 
 #define DOT_I8(sum, address, even, odd) \
@@ -98,7 +164,7 @@ __attribute__((naked, noipa)) static void tp_four_dots_i8(
         "pop {r4-r11, pc}\n");
 }
 
-// Two rows in words, which are aligned: so many of them a load.
+// Two rows whose words are aligned: one load takes several.
 #define WORD_I8(sum, w, even, odd) \
     "sxtb16 lr, " w "\n" \
     "sxtb16 " w ", " w ", ror #8\n" \
@@ -337,13 +403,40 @@ TP_UPDATE_I16_(tp_update_wide_i16, WIDE, ANYWHERE)
 
 // Four columns: even ones and odd ones as two 16-bit lanes each.
 static void tp_unpack(uint32_t *to, const int8_t *x, size_t fours) {
-#pragma GCC unroll 4
-    for (; fours > 0; fours--, x += 4, to += 2) {
+    size_t turns = fours / 4u;
+    if (turns > 0) {
+        __asm volatile(UNPACK
+            : [to] "+r"(to), [x] "+r"(x), [n] "+r"(turns)
+            :
+            : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "cc", "memory");
+    }
+    for (fours &= 3u; fours > 0; fours--, x += 4, to += 2) {
         uint32_t v = tp_word(x);
         to[0] = __sxtb16(v);
         to[1] = __sxtb16(v >> 8 | v << 24);
     }
 }
+
+#define TP_INDEX(name, type, one, code) \
+    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        uint16_t *to = columns; \
+        size_t i = ((uintptr_t)x & 3u) == 0 ? n & ~(8u / sizeof(type) - 1u) : 0; \
+        const type *next = x; \
+        if (i > 0) { \
+            __asm volatile(code \
+                : [to] "+r"(to), [x] "+r"(next) \
+                : [end] "r"(x + i), [ones] "r"(one) \
+                : "r2", "r3", "r4", "r5", "r6", "cc", "memory"); \
+        } \
+        for (; i < n; i++) { \
+            *to = (uint16_t)i; \
+            to += x[i] != 0; \
+        } \
+        return (uint32_t)(to - columns); \
+    }
+
+TP_INDEX(i8, int8_t, 0x01010101u, INDEX("uqsub8", COLUMNS_I8, "0x00040004", TWO_COLUMNS TWO_COLUMNS))
+TP_INDEX(i16, int16_t, 0x00010001u, INDEX("uqsub16", COLUMNS_I16, "0x00020002", TWO_COLUMNS))
 
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {

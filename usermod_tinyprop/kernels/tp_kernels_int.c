@@ -153,7 +153,7 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
 TP_KI_COUNT(i8, int8_t)
 TP_KI_COUNT(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
 
 // 0 where no value of a word is.
 static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
