@@ -181,10 +181,9 @@ __attribute__((naked, noipa)) static void tp_four_dots_i8(
     "ldm r0!, {r9-r12}\n" \
     TWO_ROWS_I8("r9", "r10") \
     TWO_ROWS_I8("r11", "r12")
-#define UNLESS_AT(end, branch) \
+#define UNTIL(end) \
     "ldr lr, [sp, #" end "]\n" \
-    "cmp r2, lr\n" \
-    branch "\n"
+    "cmp r2, lr\n"
 
 // Pairs of rows, one after the other.
 typedef struct {
@@ -207,24 +206,30 @@ __attribute__((naked, noipa)) static void tp_pairs_of_dots_i8(
         "ldr lr, [sp, #28]\n"
         "ldrd r3, r4, [lr]\n"
         "ldr r2, [sp, #12]\n"
-        UNLESS_AT("16", "beq 3f")
+        UNTIL("16")
+        "beq 3f\n"
         "2:\n"
         SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8
-        UNLESS_AT("16", "bne 2b")
+        UNTIL("16")
+        "bne 2b\n"
         "3:\n"
-        UNLESS_AT("20", "beq 5f")
+        UNTIL("20")
+        "beq 5f\n"
         "4:\n"
         SIXTEEN_COLUMNS_I8
-        UNLESS_AT("20", "bne 4b")
+        UNTIL("20")
+        "bne 4b\n"
         "5:\n"
-        UNLESS_AT("24", "beq 7f")
+        UNTIL("24")
+        "beq 7f\n"
         "6:\n"
         "ldm r2!, {r5, r6}\n"
         "ldr r9, [r0], #4\n"
         "ldr r10, [r1], #4\n"
         WORD_I8("r3", "r9", "r5", "r6")
         WORD_I8("r4", "r10", "r5", "r6")
-        UNLESS_AT("24", "bne 6b")
+        UNTIL("24")
+        "bne 6b\n"
         "7:\n"
         "ldr lr, [sp, #8]\n"
         "add r0, r1, lr\n"
@@ -244,43 +249,96 @@ __attribute__((naked, noipa)) static void tp_pairs_of_dots_i8(
     "ldr %[u], [%[w]], #4\n" \
     "smlald %[a], %[b], %[u], %[t]\n"
 
-// Four columns in words, which are aligned.
-#define FOUR_COLUMNS_I16 \
-    "ldrd %[t], %[t1], [%[x]], #8\n" \
-    "ldrd %[u], %[u1], [%[v]], #8\n" \
-    "smlald %[c], %[d], %[u], %[t]\n" \
-    "smlald %[c], %[d], %[u1], %[t1]\n" \
-    "ldrd %[u], %[u1], [%[w]], #8\n" \
-    "smlald %[a], %[b], %[u], %[t]\n" \
-    "smlald %[a], %[b], %[u1], %[t1]\n"
-
 // Two rows: eights of columns, at least one.
 static void tp_two_dots_i16(int64_t sums[2], const int16_t *w, const int16_t *x, size_t cols,
     size_t eights) {
-    const int16_t *v = w + cols;
-    uint32_t a = 0, b = 0, c = 0, d = 0, t, u, t1, u1;
-    if ((((uintptr_t)w | (uintptr_t)v | (uintptr_t)x) & 3u) == 0) {
-        __asm volatile(
-            "1:\n"
-            FOUR_COLUMNS_I16 FOUR_COLUMNS_I16
-            LOOP
-            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [v] "+r"(v),
-              [x] "+r"(x), [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u), [t1] "=&r"(t1),
-              [u1] "=&r"(u1)
-            :
-            : "cc", "memory");
-    } else {
-        __asm volatile(
-            "1:\n"
-            TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16
-            LOOP
-            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
-              [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u)
-            : [cols] "r"(2u * cols)
-            : "cc", "memory");
-    }
+    uint32_t a = 0, b = 0, c = 0, d = 0, t, u;
+    __asm volatile(
+        "1:\n"
+        TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16
+        LOOP
+        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
+          [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u)
+        : [cols] "r"(2u * cols)
+        : "cc", "memory");
     sums[0] = (int64_t)((uint64_t)b << 32 | a);
     sums[1] = (int64_t)((uint64_t)d << 32 | c);
+}
+
+#define ROW_I16(row, sum, x, y) \
+    "ldrd r11, r12, [" row "], #8\n" \
+    "smlald " sum ", r11, " x "\n" \
+    "smlald " sum ", r12, " y "\n"
+#define EIGHT_COLUMNS_I16 \
+    "ldm r2!, {r7-r10}\n" \
+    ROW_I16("r0", "r3, r4", "r7", "r8") \
+    ROW_I16("r1", "r5, r6", "r7", "r8") \
+    ROW_I16("r0", "r3, r4", "r9", "r10") \
+    ROW_I16("r1", "r5, r6", "r9", "r10")
+
+// Pairs of rows, one after the other; all words are aligned.
+typedef struct {
+    const int16_t *w;
+    size_t bytes; // of a row
+    const int16_t *x;
+    const int16_t *many, *eights, *all; // ends of x: 32 columns a turn, 8, 2
+    int32_t *z, *end;
+    uint32_t shift, rest; // 32 together
+} tp_pairs_i16_t;
+
+__attribute__((naked, noipa)) static void tp_pairs_of_dots_i16(
+    const tp_pairs_i16_t *q __attribute__((unused))) {
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "ldm r0, {r0-r9}\n"
+        "push {r0-r9}\n"
+        "1:\n"
+        "ldrd r1, r2, [sp, #4]\n"
+        "add r1, r0\n"
+        "movs r3, #0\n"
+        "movs r4, #0\n"
+        "movs r5, #0\n"
+        "movs r6, #0\n"
+        UNTIL("12")
+        "beq 3f\n"
+        "2:\n"
+        EIGHT_COLUMNS_I16 EIGHT_COLUMNS_I16 EIGHT_COLUMNS_I16 EIGHT_COLUMNS_I16
+        "cmp r2, lr\n"
+        "bne 2b\n"
+        "3:\n"
+        UNTIL("16")
+        "beq 5f\n"
+        "4:\n"
+        EIGHT_COLUMNS_I16
+        "cmp r2, lr\n"
+        "bne 4b\n"
+        "5:\n"
+        UNTIL("20")
+        "beq 7f\n"
+        "6:\n"
+        "ldr r7, [r2], #4\n"
+        "ldr r11, [r0], #4\n"
+        "ldr r12, [r1], #4\n"
+        "smlald r3, r4, r11, r7\n"
+        "smlald r5, r6, r12, r7\n"
+        "cmp r2, lr\n"
+        "bne 6b\n"
+        "7:\n"
+        "ldrd r7, r8, [sp, #32]\n"
+        "lsr r3, r3, r7\n"
+        "lsl r4, r4, r8\n"
+        "orr r3, r4\n"
+        "lsr r5, r5, r7\n"
+        "lsl r6, r6, r8\n"
+        "orr r4, r5, r6\n"
+        "ldrd r7, r8, [sp, #24]\n"
+        "strd r3, r4, [r7], #8\n"
+        "str r7, [sp, #24]\n"
+        "mov r0, r1\n"
+        "cmp r7, r8\n"
+        "bne 1b\n"
+        "add sp, #40\n"
+        "pop {r4-r11, pc}\n");
 }
 
 // --- W = W + (g * x + noise) >> shift ---
@@ -502,6 +560,13 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     uint32_t shift, const tp_ki_index_t *index) {
     size_t eights = cols / 8u, o = 0;
     index = tp_worth(index, cols, 2);
+    if (index == NULL && rows > 1u && (((uintptr_t)w | (uintptr_t)x | 2u * cols) & 3u) == 0) {
+        o = rows & ~(size_t)1u;
+        tp_pairs_i16_t q = {w, 2u * cols, x, x + (cols & ~(size_t)31u), x + 8u * eights, x + cols,
+            z, z + o, shift, 32u - shift};
+        tp_pairs_of_dots_i16(&q);
+        w += o * cols;
+    }
     for (; index == NULL && eights > 0 && o + 2u <= rows; o += 2u, w += 2u * cols) {
         int64_t sums[2];
         tp_two_dots_i16(sums, w, x, cols, eights);
