@@ -293,12 +293,26 @@ static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
 
-// `usual`: ReLU, to fewer bits.
+// What outputs of so many bytes are limited to, but for the last ones.
+#define TP_LIMIT(bytes) ((bytes) == 1u ? 127 : 1023)
+
+static inline int32_t tp_to_limit(int32_t v, size_t bytes) {
+#ifdef __ARM_FEATURE_SAT
+    return bytes == 1u ? (int32_t)__usat(v, 7) : (int32_t)__usat(v, 10);
+#else
+    return v < TP_LIMIT(bytes) ? v : TP_LIMIT(bytes);
+#endif
+}
+
+// `usual`: ReLU, to fewer bits and that limit; then `left` says which way biases are shifted.
 static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
-    size_t n, const tp_ki_finish_t *by, uint32_t *most, bool usual) {
-    int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
+    size_t n, const tp_ki_finish_t *by, uint32_t *most, bool usual, bool left) {
+    bool right = !usual || !left;
+    left = left || !usual;
+    int32_t up = left && by->up > 0 ? by->up : 0;
+    int32_t down_b = right && by->up < 0 ? -by->up : 0, half_b = (1 << down_b) >> 1;
     int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
-    int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
+    int32_t again = by->down < 0 ? -by->down : 0;
     int32_t limit = by->limit, peak = (int32_t)*most, least = usual || by->relu ? 0 : INT32_MIN;
     uint32_t room = (uint32_t)1 << (28 - up), room_z = (uint32_t)1 << 28;
     const int32_t *from = z;
@@ -312,7 +326,7 @@ static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const 
         int32_t size = !usual && v < 0 ? -v : v;
         peak = size > peak ? size : peak;
         v = (v + half) >> down;
-        v = usual ? (v > limit ? limit : v) : tp_ki_clip(v, limit);
+        v = usual ? tp_to_limit(v, bytes) : tp_ki_clip(v, limit);
         if (!usual && again > 0) {
             v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
         }
@@ -331,11 +345,16 @@ static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const 
 
 size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
     const tp_ki_finish_t *by, uint32_t *most) {
-    if (bytes < 4u && by->relu && by->down >= 0) {
-        return bytes == 1u ? tp_finish(out, 1, z, b, n, by, most, true)
-                           : tp_finish(out, 2, z, b, n, by, most, true);
+    bool left = by->up > 0;
+    if (bytes == 4u || !by->relu || by->down < 0 || by->limit != TP_LIMIT(bytes)) {
+        return tp_finish(out, bytes, z, b, n, by, most, false, false);
     }
-    return tp_finish(out, bytes, z, b, n, by, most, false);
+    if (bytes == 1u) {
+        return left ? tp_finish(out, 1, z, b, n, by, most, true, true)
+                    : tp_finish(out, 1, z, b, n, by, most, true, false);
+    }
+    return left ? tp_finish(out, 2, z, b, n, by, most, true, true)
+                : tp_finish(out, 2, z, b, n, by, most, true, false);
 }
 
 #endif
