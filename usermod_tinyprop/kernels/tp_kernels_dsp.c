@@ -493,7 +493,8 @@ static void tp_unpack(uint32_t *to, const int8_t *x, size_t fours) {
         return (uint32_t)(to - columns); \
     }
 
-TP_INDEX(i8, int8_t, 0x01010101u, INDEX("uqsub8", COLUMNS_I8, "0x00040004", TWO_COLUMNS TWO_COLUMNS))
+TP_INDEX(i8, int8_t, 0x01010101u,
+    INDEX("uqsub8", COLUMNS_I8, "0x00040004", TWO_COLUMNS TWO_COLUMNS))
 TP_INDEX(i16, int16_t, 0x00010001u, INDEX("uqsub16", COLUMNS_I16, "0x00020002", TWO_COLUMNS))
 
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,

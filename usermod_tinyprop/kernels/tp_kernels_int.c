@@ -43,13 +43,45 @@ static inline uint32_t tp_larger_bytes(uint32_t most, uint32_t four) {
 #endif
 }
 
+// The upper byte of each half; the lower and the upper halves of two words.
+#ifdef __ARM_FEATURE_SIMD32
+static inline uint32_t tp_odd_bytes(uint32_t four) {
+    uint32_t odd;
+    __asm("uxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(four));
+    return odd;
+}
+
+static inline uint32_t tp_lower_halves(uint32_t a, uint32_t b) {
+    __asm("pkhbt %0, %0, %1, lsl #16" : "+r"(a) : "r"(b));
+    return a;
+}
+
+static inline uint32_t tp_upper_halves(uint32_t a, uint32_t b) {
+    __asm("pkhtb %0, %0, %1, asr #16" : "+r"(b) : "r"(a));
+    return b;
+}
+#else
+static inline uint32_t tp_odd_bytes(uint32_t four) {
+    return four >> 8 & TP_EVEN_BYTES;
+}
+
+static inline uint32_t tp_lower_halves(uint32_t a, uint32_t b) {
+    return (a & 65535u) | b << 16;
+}
+
+static inline uint32_t tp_upper_halves(uint32_t a, uint32_t b) {
+    return a >> 16 | (b & 0xffff0000u);
+}
+#endif
+
 typedef struct {
     uint32_t factor, half, shift, left, right, round;
 } tp_pixels_t;
 
-// Two pixels a word; where the factor is a power of two (`plain`), so is all that is done to them.
-static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_word_t *q,
-    size_t fours, const tp_pixels_t *by) {
+// Two pixels a word; where the factor is a power of two (`plain`), so is all that is done to them. `whole`:
+// it has no fraction, nothing is to be rounded.
+static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, bool whole,
+    const tp_word_t *q, size_t fours, const tp_pixels_t *by) {
     uint32_t factor = by->factor, half = by->half, shift = by->shift, most = 0;
     uint32_t left = by->left, right = by->right, round = by->round;
     uint32_t lanes = wide ? (65535u >> right) * 0x00010001u : TP_EVEN_BYTES;
@@ -61,7 +93,7 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
 #endif
 #pragma GCC unroll 4
     for (const tp_word_t *end = q + fours; q < end;) {
-        uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
+        uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = tp_odd_bytes(four);
         most = tp_larger_bytes(most, four);
 #ifdef __ARM_FEATURE_SIMD32
         if (plain && !wide && right > 0) {
@@ -69,7 +101,10 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
             continue;
         }
 #endif
-        if (plain) {
+        if (whole) {
+            even <<= left;
+            odd <<= left;
+        } else if (plain) {
             even = ((even << left) + round) >> right & lanes;
             odd = ((odd << left) + round) >> right & lanes;
         } else {
@@ -81,8 +116,8 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
             odd = (b & 65535u) | d << 16;
         }
         if (wide) {
-            *to++ = (even & 65535u) | odd << 16;
-            *to++ = even >> 16 | (odd & 0xffff0000u);
+            *to++ = tp_lower_halves(even, odd);
+            *to++ = tp_upper_halves(even, odd);
         } else {
             *to++ = (even & TP_EVEN_BYTES) | (odd & TP_EVEN_BYTES) << 8;
         }
@@ -99,12 +134,13 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
     p.left = bit > p.shift ? bit - p.shift : 0;
     p.round = p.right > 0 ? 0x00010001u << (p.right - 1u) : 0;
     if (p.factor >> bit << bit != p.factor || p.left > 8u || p.right > 8u) {
-        most = wide ? tp_pixels(out, true, false, x, fours, &p)
-                    : tp_pixels(out, false, false, x, fours, &p);
+        most = wide ? tp_pixels(out, true, false, false, x, fours, &p)
+                    : tp_pixels(out, false, false, false, x, fours, &p);
     } else if (wide) {
-        most = tp_pixels(out, true, true, x, fours, &p);
+        most = p.right == 0 ? tp_pixels(out, true, true, true, x, fours, &p)
+                            : tp_pixels(out, true, true, false, x, fours, &p);
     } else {
-        most = tp_pixels(out, false, true, x, fours, &p);
+        most = tp_pixels(out, false, true, false, x, fours, &p);
     }
     return (most * p.factor + p.half) >> p.shift;
 }
