@@ -31,6 +31,72 @@ static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, si
 
 #define LOOP "subs %[n], #1\n" "bne 1b\n"
 
+// Sixteen columns a turn.
+#define UNPACK \
+    "1:\n" \
+    "ldr r1, [%[x]], #4\n" \
+    "ldr r3, [%[x]], #4\n" \
+    "ldr r5, [%[x]], #4\n" \
+    "ldr r8, [%[x]], #4\n" \
+    "sxtb16 r0, r1\n" \
+    "sxtb16 r1, r1, ror #8\n" \
+    "sxtb16 r2, r3\n" \
+    "sxtb16 r3, r3, ror #8\n" \
+    "sxtb16 r4, r5\n" \
+    "sxtb16 r5, r5, ror #8\n" \
+    "sxtb16 r6, r8\n" \
+    "sxtb16 r8, r8, ror #8\n" \
+    "stm %[to]!, {r0-r6, r8}\n" \
+    LOOP
+
+// --- The columns that are not zero ---
+
+// The first of the columns r4, one behind the other in its halves, where the test does not give zero.
+#define COLUMN_IF(test) \
+    test "\n" \
+    "it ne\n" \
+    "strhne r4, [%[to]], #2\n" \
+    "add r4, #0x00010001\n"
+#define COLUMNS_I8(w) \
+    COLUMN_IF("tst " w ", #0xff") \
+    COLUMN_IF("tst " w ", #0xff00") \
+    COLUMN_IF("tst " w ", #0xff0000") \
+    COLUMN_IF("tst " w ", #0xff000000")
+#define COLUMNS_I16(w) \
+    COLUMN_IF("lsls r5, " w ", #16") \
+    COLUMN_IF("lsrs r5, " w ", #16")
+#define TWO_COLUMNS \
+    "str r4, [%[to]], #4\n" \
+    "add r4, #0x00020002\n"
+// Zeros lie together, whole words of them; and so does what is not zero. Two words a turn.
+#define INDEX(zeros, columns, skip, all) \
+    "mov r4, #0x00010000\n" \
+    "1:\n" \
+    "ldrd r2, r3, [%[x]], #8\n" \
+    zeros " r5, %[ones], r2\n" \
+    zeros " r6, %[ones], r3\n" \
+    "orrs r5, r6\n" \
+    "bne 2f\n" \
+    all all \
+    "cmp %[x], %[end]\n" \
+    "bne 1b\n" \
+    "b 6f\n" \
+    "2:\n" \
+    "cbz r2, 3f\n" \
+    columns("r2") \
+    "b 4f\n" \
+    "3: add r4, #" skip "\n" \
+    "4:\n" \
+    "cbz r3, 5f\n" \
+    columns("r3") \
+    "cmp %[x], %[end]\n" \
+    "bne 1b\n" \
+    "b 6f\n" \
+    "5: add r4, #" skip "\n" \
+    "cmp %[x], %[end]\n" \
+    "bne 1b\n" \
+    "6:\n"
+
 // --- z = W * x ---
 
 #define DOT_I8(sum, address, even, odd) \
@@ -98,6 +164,84 @@ __attribute__((naked, noipa)) static void tp_four_dots_i8(
         "pop {r4-r11, pc}\n");
 }
 
+// Two rows whose words are aligned: one load takes several.
+#define WORD_I8(sum, w, even, odd) \
+    "sxtb16 lr, " w "\n" \
+    "sxtb16 " w ", " w ", ror #8\n" \
+    "smlad " sum ", lr, " even ", " sum "\n" \
+    "smlad " sum ", " w ", " odd ", " sum "\n"
+#define TWO_ROWS_I8(w, v) \
+    "ldm r2!, {r5-r8}\n" \
+    WORD_I8("r3", w, "r5", "r6") \
+    WORD_I8("r3", v, "r7", "r8") \
+    "ldrd " w ", " v ", [r1], #8\n" \
+    WORD_I8("r4", w, "r5", "r6") \
+    WORD_I8("r4", v, "r7", "r8")
+#define SIXTEEN_COLUMNS_I8 \
+    "ldm r0!, {r9-r12}\n" \
+    TWO_ROWS_I8("r9", "r10") \
+    TWO_ROWS_I8("r11", "r12")
+#define UNTIL(end) \
+    "ldr lr, [sp, #" end "]\n" \
+    "cmp r2, lr\n"
+
+// Pairs of rows, one after the other.
+typedef struct {
+    const int8_t *w;
+    size_t cols, left; // from a row to the next one, after its columns in x
+    const uint32_t *x;
+    const uint32_t *many, *sixteens, *all; // ends of x: 64 columns a turn, 16, 4
+    int32_t *z, *end;
+} tp_pairs_t;
+
+__attribute__((naked, noipa)) static void tp_pairs_of_dots_i8(
+    const tp_pairs_t *q __attribute__((unused))) {
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "ldm r0, {r0-r8}\n"
+        "push {r0-r8}\n"
+        "1:\n"
+        "ldr lr, [sp, #4]\n"
+        "add r1, r0, lr\n"
+        "ldr lr, [sp, #28]\n"
+        "ldrd r3, r4, [lr]\n"
+        "ldr r2, [sp, #12]\n"
+        UNTIL("16")
+        "beq 3f\n"
+        "2:\n"
+        SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8 SIXTEEN_COLUMNS_I8
+        UNTIL("16")
+        "bne 2b\n"
+        "3:\n"
+        UNTIL("20")
+        "beq 5f\n"
+        "4:\n"
+        SIXTEEN_COLUMNS_I8
+        UNTIL("20")
+        "bne 4b\n"
+        "5:\n"
+        UNTIL("24")
+        "beq 7f\n"
+        "6:\n"
+        "ldm r2!, {r5, r6}\n"
+        "ldr r9, [r0], #4\n"
+        "ldr r10, [r1], #4\n"
+        WORD_I8("r3", "r9", "r5", "r6")
+        WORD_I8("r4", "r10", "r5", "r6")
+        UNTIL("24")
+        "bne 6b\n"
+        "7:\n"
+        "ldr lr, [sp, #8]\n"
+        "add r0, r1, lr\n"
+        "ldrd r5, r6, [sp, #28]\n"
+        "strd r3, r4, [r5], #8\n"
+        "str r5, [sp, #28]\n"
+        "cmp r5, r6\n"
+        "bne 1b\n"
+        "add sp, #36\n"
+        "pop {r4-r11, pc}\n");
+}
+
 #define TWO_DOTS_I16 \
     "ldr %[t], [%[x]], #4\n" \
     "ldr %[u], [%[w], %[cols]]\n" \
@@ -105,43 +249,96 @@ __attribute__((naked, noipa)) static void tp_four_dots_i8(
     "ldr %[u], [%[w]], #4\n" \
     "smlald %[a], %[b], %[u], %[t]\n"
 
-// Four columns in words, which are aligned.
-#define FOUR_COLUMNS_I16 \
-    "ldrd %[t], %[t1], [%[x]], #8\n" \
-    "ldrd %[u], %[u1], [%[v]], #8\n" \
-    "smlald %[c], %[d], %[u], %[t]\n" \
-    "smlald %[c], %[d], %[u1], %[t1]\n" \
-    "ldrd %[u], %[u1], [%[w]], #8\n" \
-    "smlald %[a], %[b], %[u], %[t]\n" \
-    "smlald %[a], %[b], %[u1], %[t1]\n"
-
 // Two rows: eights of columns, at least one.
 static void tp_two_dots_i16(int64_t sums[2], const int16_t *w, const int16_t *x, size_t cols,
     size_t eights) {
-    const int16_t *v = w + cols;
-    uint32_t a = 0, b = 0, c = 0, d = 0, t, u, t1, u1;
-    if ((((uintptr_t)w | (uintptr_t)v | (uintptr_t)x) & 3u) == 0) {
-        __asm volatile(
-            "1:\n"
-            FOUR_COLUMNS_I16 FOUR_COLUMNS_I16
-            LOOP
-            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [v] "+r"(v),
-              [x] "+r"(x), [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u), [t1] "=&r"(t1),
-              [u1] "=&r"(u1)
-            :
-            : "cc", "memory");
-    } else {
-        __asm volatile(
-            "1:\n"
-            TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16
-            LOOP
-            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
-              [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u)
-            : [cols] "r"(2u * cols)
-            : "cc", "memory");
-    }
+    uint32_t a = 0, b = 0, c = 0, d = 0, t, u;
+    __asm volatile(
+        "1:\n"
+        TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16 TWO_DOTS_I16
+        LOOP
+        : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [w] "+r"(w), [x] "+r"(x),
+          [n] "+r"(eights), [t] "=&r"(t), [u] "=&r"(u)
+        : [cols] "r"(2u * cols)
+        : "cc", "memory");
     sums[0] = (int64_t)((uint64_t)b << 32 | a);
     sums[1] = (int64_t)((uint64_t)d << 32 | c);
+}
+
+#define ROW_I16(row, sum, x, y) \
+    "ldrd r11, r12, [" row "], #8\n" \
+    "smlald " sum ", r11, " x "\n" \
+    "smlald " sum ", r12, " y "\n"
+#define EIGHT_COLUMNS_I16 \
+    "ldm r2!, {r7-r10}\n" \
+    ROW_I16("r0", "r3, r4", "r7", "r8") \
+    ROW_I16("r1", "r5, r6", "r7", "r8") \
+    ROW_I16("r0", "r3, r4", "r9", "r10") \
+    ROW_I16("r1", "r5, r6", "r9", "r10")
+
+// Pairs of rows, one after the other; all words are aligned.
+typedef struct {
+    const int16_t *w;
+    size_t bytes; // of a row
+    const int16_t *x;
+    const int16_t *many, *eights, *all; // ends of x: 32 columns a turn, 8, 2
+    int32_t *z, *end;
+    uint32_t shift, rest; // 32 together
+} tp_pairs_i16_t;
+
+__attribute__((naked, noipa)) static void tp_pairs_of_dots_i16(
+    const tp_pairs_i16_t *q __attribute__((unused))) {
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "ldm r0, {r0-r9}\n"
+        "push {r0-r9}\n"
+        "1:\n"
+        "ldrd r1, r2, [sp, #4]\n"
+        "add r1, r0\n"
+        "movs r3, #0\n"
+        "movs r4, #0\n"
+        "movs r5, #0\n"
+        "movs r6, #0\n"
+        UNTIL("12")
+        "beq 3f\n"
+        "2:\n"
+        EIGHT_COLUMNS_I16 EIGHT_COLUMNS_I16 EIGHT_COLUMNS_I16 EIGHT_COLUMNS_I16
+        "cmp r2, lr\n"
+        "bne 2b\n"
+        "3:\n"
+        UNTIL("16")
+        "beq 5f\n"
+        "4:\n"
+        EIGHT_COLUMNS_I16
+        "cmp r2, lr\n"
+        "bne 4b\n"
+        "5:\n"
+        UNTIL("20")
+        "beq 7f\n"
+        "6:\n"
+        "ldr r7, [r2], #4\n"
+        "ldr r11, [r0], #4\n"
+        "ldr r12, [r1], #4\n"
+        "smlald r3, r4, r11, r7\n"
+        "smlald r5, r6, r12, r7\n"
+        "cmp r2, lr\n"
+        "bne 6b\n"
+        "7:\n"
+        "ldrd r7, r8, [sp, #32]\n"
+        "lsr r3, r3, r7\n"
+        "lsl r4, r4, r8\n"
+        "orr r3, r4\n"
+        "lsr r5, r5, r7\n"
+        "lsl r6, r6, r8\n"
+        "orr r4, r5, r6\n"
+        "ldrd r7, r8, [sp, #24]\n"
+        "strd r3, r4, [r7], #8\n"
+        "str r7, [sp, #24]\n"
+        "mov r0, r1\n"
+        "cmp r7, r8\n"
+        "bne 1b\n"
+        "add sp, #40\n"
+        "pop {r4-r11, pc}\n");
 }
 
 // --- W = W + (g * x + noise) >> shift ---
@@ -264,13 +461,41 @@ TP_UPDATE_I16_(tp_update_wide_i16, WIDE, ANYWHERE)
 
 // Four columns: even ones and odd ones as two 16-bit lanes each.
 static void tp_unpack(uint32_t *to, const int8_t *x, size_t fours) {
-#pragma GCC unroll 4
-    for (; fours > 0; fours--, x += 4, to += 2) {
+    size_t turns = fours / 4u;
+    if (turns > 0) {
+        __asm volatile(UNPACK
+            : [to] "+r"(to), [x] "+r"(x), [n] "+r"(turns)
+            :
+            : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "cc", "memory");
+    }
+    for (fours &= 3u; fours > 0; fours--, x += 4, to += 2) {
         uint32_t v = tp_word(x);
         to[0] = __sxtb16(v);
         to[1] = __sxtb16(v >> 8 | v << 24);
     }
 }
+
+#define TP_INDEX(name, type, one, code) \
+    uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
+        uint16_t *to = columns; \
+        size_t i = ((uintptr_t)x & 3u) == 0 ? n & ~(8u / sizeof(type) - 1u) : 0; \
+        const type *next = x; \
+        if (i > 0) { \
+            __asm volatile(code \
+                : [to] "+r"(to), [x] "+r"(next) \
+                : [end] "r"(x + i), [ones] "r"(one) \
+                : "r2", "r3", "r4", "r5", "r6", "cc", "memory"); \
+        } \
+        for (; i < n; i++) { \
+            *to = (uint16_t)i; \
+            to += x[i] != 0; \
+        } \
+        return (uint32_t)(to - columns); \
+    }
+
+TP_INDEX(i8, int8_t, 0x01010101u,
+    INDEX("uqsub8", COLUMNS_I8, "0x00040004", TWO_COLUMNS TWO_COLUMNS))
+TP_INDEX(i16, int16_t, 0x00010001u, INDEX("uqsub16", COLUMNS_I16, "0x00020002", TWO_COLUMNS))
 
 void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, size_t cols,
     const tp_ki_index_t *index) {
@@ -302,6 +527,13 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
         size_t n = tp_block(cols - from), fours = n / 4u, o = 0;
         const int8_t *row = w + from;
         tp_unpack(pairs, x + from, fours);
+        if (fours > 0 && rows > 1u && (((uintptr_t)w | cols) & 3u) == 0) {
+            o = rows & ~(size_t)1u;
+            tp_pairs_t q = {row, cols, cols - n, pairs, pairs + (fours & ~(size_t)15u) * 2u,
+                pairs + (fours & ~(size_t)3u) * 2u, pairs + fours * 2u, z, z + o};
+            tp_pairs_of_dots_i8(&q);
+            row += o * cols;
+        }
         for (; fours > 0 && o + 4u <= rows; o += 4u, row += 4u * cols) {
             tp_dots_t q = {row, row + 2u * cols, cols, pairs, pairs + (fours & ~(size_t)7u) * 2u,
                 pairs + (fours & ~(size_t)1u) * 2u, pairs + fours * 2u, z + o};
@@ -329,6 +561,13 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     uint32_t shift, const tp_ki_index_t *index) {
     size_t eights = cols / 8u, o = 0;
     index = tp_worth(index, cols, 2);
+    if (index == NULL && rows > 1u && (((uintptr_t)w | (uintptr_t)x | 2u * cols) & 3u) == 0) {
+        o = rows & ~(size_t)1u;
+        tp_pairs_i16_t q = {w, 2u * cols, x, x + (cols & ~(size_t)31u), x + 8u * eights, x + cols,
+            z, z + o, shift, 32u - shift};
+        tp_pairs_of_dots_i16(&q);
+        w += o * cols;
+    }
     for (; index == NULL && eights > 0 && o + 2u <= rows; o += 2u, w += 2u * cols) {
         int64_t sums[2];
         tp_two_dots_i16(sums, w, x, cols, eights);

@@ -43,13 +43,45 @@ static inline uint32_t tp_larger_bytes(uint32_t most, uint32_t four) {
 #endif
 }
 
+// The upper byte of each half; the lower and the upper halves of two words.
+#ifdef __ARM_FEATURE_SIMD32
+static inline uint32_t tp_odd_bytes(uint32_t four) {
+    uint32_t odd;
+    __asm("uxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(four));
+    return odd;
+}
+
+static inline uint32_t tp_lower_halves(uint32_t a, uint32_t b) {
+    __asm("pkhbt %0, %0, %1, lsl #16" : "+r"(a) : "r"(b));
+    return a;
+}
+
+static inline uint32_t tp_upper_halves(uint32_t a, uint32_t b) {
+    __asm("pkhtb %0, %0, %1, asr #16" : "+r"(b) : "r"(a));
+    return b;
+}
+#else
+static inline uint32_t tp_odd_bytes(uint32_t four) {
+    return four >> 8 & TP_EVEN_BYTES;
+}
+
+static inline uint32_t tp_lower_halves(uint32_t a, uint32_t b) {
+    return (a & 65535u) | b << 16;
+}
+
+static inline uint32_t tp_upper_halves(uint32_t a, uint32_t b) {
+    return a >> 16 | (b & 0xffff0000u);
+}
+#endif
+
 typedef struct {
     uint32_t factor, half, shift, left, right, round;
 } tp_pixels_t;
 
-// Two pixels a word; where the factor is a power of two (`plain`), so is all that is done to them.
-static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_word_t *q,
-    size_t fours, const tp_pixels_t *by) {
+// Two pixels a word; where the factor is a power of two (`plain`), so is all that is done to them. `whole`:
+// it has no fraction, nothing is to be rounded.
+static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, bool whole,
+    const tp_word_t *q, size_t fours, const tp_pixels_t *by) {
     uint32_t factor = by->factor, half = by->half, shift = by->shift, most = 0;
     uint32_t left = by->left, right = by->right, round = by->round;
     uint32_t lanes = wide ? (65535u >> right) * 0x00010001u : TP_EVEN_BYTES;
@@ -61,7 +93,7 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
 #endif
 #pragma GCC unroll 4
     for (const tp_word_t *end = q + fours; q < end;) {
-        uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = four >> 8 & TP_EVEN_BYTES;
+        uint32_t four = *q++, even = four & TP_EVEN_BYTES, odd = tp_odd_bytes(four);
         most = tp_larger_bytes(most, four);
 #ifdef __ARM_FEATURE_SIMD32
         if (plain && !wide && right > 0) {
@@ -69,7 +101,10 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
             continue;
         }
 #endif
-        if (plain) {
+        if (whole) {
+            even <<= left;
+            odd <<= left;
+        } else if (plain) {
             even = ((even << left) + round) >> right & lanes;
             odd = ((odd << left) + round) >> right & lanes;
         } else {
@@ -81,8 +116,8 @@ static inline uint32_t tp_pixels(tp_word_t *to, bool wide, bool plain, const tp_
             odd = (b & 65535u) | d << 16;
         }
         if (wide) {
-            *to++ = (even & 65535u) | odd << 16;
-            *to++ = even >> 16 | (odd & 0xffff0000u);
+            *to++ = tp_lower_halves(even, odd);
+            *to++ = tp_upper_halves(even, odd);
         } else {
             *to++ = (even & TP_EVEN_BYTES) | (odd & TP_EVEN_BYTES) << 8;
         }
@@ -100,12 +135,13 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
     p.left = bit > p.shift ? bit - p.shift : 0;
     p.round = p.right > 0 ? 0x00010001u << (p.right - 1u) : 0;
     if (p.factor >> bit << bit != p.factor || p.left > 8u || p.right > 8u) {
-        most = wide ? tp_pixels(out, true, false, x, fours, &p)
-                    : tp_pixels(out, false, false, x, fours, &p);
+        most = wide ? tp_pixels(out, true, false, false, x, fours, &p)
+                    : tp_pixels(out, false, false, false, x, fours, &p);
     } else if (wide) {
-        most = tp_pixels(out, true, true, x, fours, &p);
+        most = p.right == 0 ? tp_pixels(out, true, true, true, x, fours, &p)
+                            : tp_pixels(out, true, true, false, x, fours, &p);
     } else {
-        most = tp_pixels(out, false, true, x, fours, &p);
+        most = tp_pixels(out, false, true, false, x, fours, &p);
     }
     if (columns != NULL) {
         *columns += wide ? tp_ki_index_i16(*columns, out, 4u * fours)
@@ -159,7 +195,7 @@ uint32_t tp_ki_scale(void *out, bool wide, const void *x, uint8_t dtype, size_t 
 TP_KI_COUNT(i8, int8_t)
 TP_KI_COUNT(i16, int16_t)
 
-#if !TP_KERNELS_ARMV6M
+#if !TP_KERNELS_ARMV6M && !TP_KERNELS_DSP
 
 // 0 where no value of a word is.
 static inline uint32_t tp_zeros(uint32_t word, uint32_t ones) {
@@ -299,12 +335,26 @@ static inline int32_t tp_ki_clip(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
 
-// `usual`: ReLU, to fewer bits.
+// What outputs of so many bytes are limited to, but for the last ones.
+#define TP_LIMIT(bytes) ((bytes) == 1u ? 127 : 1023)
+
+static inline int32_t tp_to_limit(int32_t v, size_t bytes) {
+#ifdef __ARM_FEATURE_SAT
+    return bytes == 1u ? (int32_t)__usat(v, 7) : (int32_t)__usat(v, 10);
+#else
+    return v < TP_LIMIT(bytes) ? v : TP_LIMIT(bytes);
+#endif
+}
+
+// `usual`: ReLU, to fewer bits and that limit; then `left` says which way biases are shifted.
 static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b,
-    size_t n, const tp_ki_finish_t *by, uint32_t *most, bool usual) {
-    int32_t up = by->up > 0 ? by->up : 0, half_b = by->up < 0 ? 1 << (-by->up - 1) : 0;
+    size_t n, const tp_ki_finish_t *by, uint32_t *most, bool usual, bool left) {
+    bool right = !usual || !left;
+    left = left || !usual;
+    int32_t up = left && by->up > 0 ? by->up : 0;
+    int32_t down_b = right && by->up < 0 ? -by->up : 0, half_b = (1 << down_b) >> 1;
     int32_t down = by->down > 0 ? by->down : 0, half = by->down > 0 ? 1 << (by->down - 1) : 0;
-    int32_t down_b = by->up < 0 ? -by->up : 0, again = by->down < 0 ? -by->down : 0;
+    int32_t again = by->down < 0 ? -by->down : 0;
     int32_t limit = by->limit, peak = (int32_t)*most, least = usual || by->relu ? 0 : INT32_MIN;
     uint32_t room = (uint32_t)1 << (28 - up), room_z = (uint32_t)1 << 28;
     const int32_t *from = z;
@@ -318,7 +368,7 @@ static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const 
         int32_t size = !usual && v < 0 ? -v : v;
         peak = size > peak ? size : peak;
         v = (v + half) >> down;
-        v = usual ? (v > limit ? limit : v) : tp_ki_clip(v, limit);
+        v = usual ? tp_to_limit(v, bytes) : tp_ki_clip(v, limit);
         if (!usual && again > 0) {
             v = tp_ki_clip((int32_t)((uint32_t)v << again), limit);
         }
@@ -337,11 +387,16 @@ static inline size_t tp_finish(void *out, size_t bytes, const int32_t *z, const 
 
 size_t tp_ki_finish(void *out, size_t bytes, const int32_t *z, const int32_t *b, size_t n,
     const tp_ki_finish_t *by, uint32_t *most) {
-    if (bytes < 4u && by->relu && by->down >= 0) {
-        return bytes == 1u ? tp_finish(out, 1, z, b, n, by, most, true)
-                           : tp_finish(out, 2, z, b, n, by, most, true);
+    bool left = by->up > 0;
+    if (bytes == 4u || !by->relu || by->down < 0 || by->limit != TP_LIMIT(bytes)) {
+        return tp_finish(out, bytes, z, b, n, by, most, false, false);
     }
-    return tp_finish(out, bytes, z, b, n, by, most, false);
+    if (bytes == 1u) {
+        return left ? tp_finish(out, 1, z, b, n, by, most, true, true)
+                    : tp_finish(out, 1, z, b, n, by, most, true, false);
+    }
+    return left ? tp_finish(out, 2, z, b, n, by, most, true, true)
+                : tp_finish(out, 2, z, b, n, by, most, true, false);
 }
 
 #endif
