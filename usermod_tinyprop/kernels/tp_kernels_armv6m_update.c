@@ -214,7 +214,7 @@ TP_LISTS(tp_lists_i8,
     LANES("0", "2") "stm r0!, {r4, r5}\n" LANES("1", "3") "stm r0!, {r5, r6}\n",
     "3:\n" "ldrsb r5, [r3, r4]\n")
 
-// Both lists for those rows that begin `skew` bytes before a word and have this shift.
+// Both lists for those rows that begin `skew` bytes before a word and (int8) have this shift.
 typedef struct {
     const tp_ki_row_t *row, *end;
     uint32_t shift, skew;
@@ -238,21 +238,18 @@ typedef struct {
             SAVE \
             "adds r0, #40\n" "ldm r0!, {r1-r3}\n" \
             "mov r9, r1\n" "mov r10, r2\n" "mov r11, r3\n" \
-            "8:\n" \
-            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" "cmp r1, r2\n" "beq 9f\n" \
-            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" \
-            "ldr r6, [r0, #8]\n" "cmp r5, r6\n" "bne 8b\n" \
-            "ldr r6, [r0, #12]\n" "adds r6, r6, r2\n" "lsls r6, r6, #30\n" "bne 8b\n" \
-            "mov lr, r2\n" "lsls r5, r4, #16\n" \
-            begin \
-            "adds r0, #16\n" "ldm r0!, {r1, r2, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
-            "b 5f\n" \
-            "9:\n" \
-            RESTORE \
+            "b 8f\n" \
             "0:\n" \
             "b 4f\n" \
-            "2:\n" \
-            "str r4, [r2]\n" \
+            "7:\n" \
+            RESTORE \
+            "8:\n" \
+            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" "cmp r1, r2\n" "beq 7b\n" \
+            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" \
+            begin \
+            "ldr r6, [r0, #12]\n" "adds r6, r6, r2\n" "lsls r6, r6, #30\n" "bne 8b\n" \
+            "mov lr, r2\n" "mov r8, r4\n" \
+            "adds r0, #16\n" "ldm r0!, {r1, r2, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
             "5:\n" \
             enter \
             "add pc, r4\n" \
@@ -260,6 +257,8 @@ typedef struct {
             "1:\n" \
             one one one one \
             "cmp r1, r12\n" "bne 1b\n" "b 4f\n" \
+            "2:\n" \
+            "str r4, [r2]\n" "b 5b\n" \
             "3:\n" \
             "mov r5, r11\n" \
             LOOK_AGAIN \
@@ -290,7 +289,9 @@ typedef struct {
     "rors r5, r0\n" "muls r4, r3\n" "adds r4, r4, r5\n" "bvs 3f\n" \
     "lsrs r4, r4, #32 - " bits "\n" store " r4, [r7, r2]\n"
 TP_LIST(tp_list_i8,
-    "ldr r6, [r0, #52]\n" "adds r5, r5, r4\n" "adds r5, r5, r6\n" "mov r8, r5\n", ENTER("r1, r4", "b", "48", "3"),
+    "ldr r6, [r0, #8]\n" "cmp r5, r6\n" "bne 8b\n" "ldr r6, [r0, #52]\n" "lsls r5, r4, #16\n"
+    "adds r4, r4, r5\n" "adds r4, r4, r6\n",
+    ENTER("r1, r4", "b", "48", "3"),
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "mov r0, r10\n" "ands r6, r0\n"
     "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n"
     GATHER("r0")
@@ -300,7 +301,7 @@ TP_LIST(tp_list_i8,
     "6:\n",
     "lsls r3, r4\n" "adds r4, #8\n" "mov r5, r8\n" "lsls r5, r4\n" "mov r8, r5\n",
     "ldrb", "strb", "8")
-TP_LIST(tp_list_i16, "mov r8, r5\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
+TP_LIST(tp_list_i16, "lsls r4, r4, #16\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "lsrs r6, r6, #16\n" "muls r4, r3\n"
     "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n" "asrs r4, r4, #16\n"
     "ands r5, r7\n" "add r2, lr\n" "adds r4, r4, r5\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n"
@@ -429,7 +430,7 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
         q.singles = singles;
         q.shift = wide ? 16u : 8u;
         for (uint32_t s = q.shift; shifts >> s != 0; s++) {
-            uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
+            uint32_t down = 32u - s, step = tp_ki_noise_step(s) << down, mask = (1u << s) - 1u;
             if ((shifts >> s & 1u) == 0) {
                 continue;
             }
@@ -439,11 +440,11 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
                 continue;
             }
             for (tp_word_t *word = list; word < lists.words; word++) {
-                uint32_t noise = word->at / 2u * step;
-                word->noise = (noise & mask) | ((noise + step) & mask) << 16;
+                uint32_t noise = word->at * (step / 2u);
+                word->noise = noise >> down | (noise + step) >> down << 16;
             }
             for (tp_single_t *one = singles; one < q.singles_end; one++) {
-                one->noise = one->at / 2u * (step << (32u - s));
+                one->noise = one->at / 2u * step;
             }
             q.shift = s;
             q.r7 = s - 8u;
