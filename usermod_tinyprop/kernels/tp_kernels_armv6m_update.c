@@ -232,7 +232,7 @@ typedef struct {
     "subs r4, " left "\n" \
     "beq 0" none "\n" \
     "movs r5, #" missing "\n" "ands r4, r5\n" "movs r5, #" times "\n" "muls r4, r5\n"
-#define TP_LIST(name, begin, enter, one, begin_singles, load, store, bits) \
+#define TP_LIST(name, find, begin, enter, one, begin_singles, load, store, bits) \
     TP_HOT TP_NAKED static void name(tp_list_t *q) { \
         __asm volatile( \
             SAVE \
@@ -244,11 +244,12 @@ typedef struct {
             "7:\n" \
             RESTORE \
             "8:\n" \
-            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" "cmp r1, r2\n" "beq 7b\n" \
-            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" \
+            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" \
+            find \
+            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" "lsls r5, r4, #16\n" \
             begin \
             "ldr r6, [r0, #12]\n" "adds r6, r6, r2\n" "lsls r6, r6, #30\n" "bne 8b\n" \
-            "mov lr, r2\n" "mov r8, r4\n" \
+            "mov lr, r2\n" "mov r8, r5\n" \
             "adds r0, #16\n" "ldm r0!, {r1, r2, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
             "5:\n" \
             enter \
@@ -289,8 +290,11 @@ typedef struct {
     "rors r5, r0\n" "muls r4, r3\n" "adds r4, r4, r5\n" "bvs 3f\n" \
     "lsrs r4, r4, #32 - " bits "\n" store " r4, [r7, r2]\n"
 TP_LIST(tp_list_i8,
-    "ldr r6, [r0, #8]\n" "cmp r5, r6\n" "bne 8b\n" "ldr r6, [r0, #52]\n" "lsls r5, r4, #16\n"
-    "adds r4, r4, r5\n" "adds r4, r4, r6\n",
+    "ldr r6, [r0]\n"
+    "9:\n"
+    "cmp r1, r2\n" "beq 7b\n" "ldr r5, [r1, #12]\n" "adds r1, #16\n" "cmp r5, r6\n" "bne 9b\n"
+    "subs r1, #16\n",
+    "ldr r6, [r0, #52]\n" "adds r5, r5, r4\n" "adds r5, r5, r6\n",
     ENTER("r1, r4", "b", "48", "3"),
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "mov r0, r10\n" "ands r6, r0\n"
     "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n"
@@ -301,7 +305,7 @@ TP_LIST(tp_list_i8,
     "6:\n",
     "lsls r3, r4\n" "adds r4, #8\n" "mov r5, r8\n" "lsls r5, r4\n" "mov r8, r5\n",
     "ldrb", "strb", "8")
-TP_LIST(tp_list_i16, "lsls r4, r4, #16\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
+TP_LIST(tp_list_i16, "cmp r1, r2\n" "beq 7b\n", "", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "lsrs r6, r6, #16\n" "muls r4, r3\n"
     "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n" "asrs r4, r4, #16\n"
     "ands r5, r7\n" "add r2, lr\n" "adds r4, r4, r5\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n"
@@ -405,7 +409,9 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
             tp_some(wide, row, x, whole, over);
         }
     }
-    tp_lists_t lists = {.columns = index->columns, .end = index->columns + index->total, .x = x,
+    tp_lists_t lists = {.columns = index->columns,
+        .end = index->columns + index->total,
+        .x = x,
         .step = wide ? tp_ki_noise_step(16) << 14 : (uint32_t)first};
     while (lists.columns < lists.end && lists.end[-1] >= whole) {
         lists.end--;
@@ -413,9 +419,13 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
     while (lists.columns < lists.end && *lists.columns < first) {
         lists.columns++;
     }
-    tp_list_t q = {.end = end, .skew = skew, .words = list, .r7 = 0xffff0000u,
+    tp_list_t q = {.end = end,
+        .skew = skew,
+        .words = list,
+        .r7 = 0xffff0000u,
         .singles_end = (const tp_single_t *)(const void *)(list + TP_LISTED),
-        .signs = wide ? 0x80008000u : 0x80808080u, .bias = 0x80008000u,
+        .signs = wide ? 0x80008000u : 0x80808080u,
+        .bias = 0x80008000u,
         .clip = wide ? tp_clip_i16 : tp_clip_i8};
     while (lists.columns < lists.end) {
         lists.words = list;
