@@ -314,14 +314,25 @@ TP_LIST(tp_list_i16, "cmp r1, r2\n" "beq 7b\n", "", ENTER("r1, r4", "b", "48", "
 
 // clang-format on
 
+// An update; `shifts`: bits of those that rows have.
+typedef struct {
+    const tp_ki_row_t *rows, *end;
+    const void *x;
+    size_t cols;
+    const tp_ki_index_t *index;
+    uint32_t shifts;
+    bool wide;
+} tp_step_t;
+
 // Bytes from the begin of a row to the next word of 4.
 static uint32_t tp_skew(const tp_ki_row_t *row) {
     return (0u - (uint32_t)(uintptr_t)row->w) & 3u;
 }
 
 // n columns of a row from `from` on, one by one.
-static TP_APART void tp_some(bool wide, const tp_ki_row_t *row, const void *x, size_t from,
-    size_t n) {
+static TP_APART void tp_some(const tp_step_t *k, const tp_ki_row_t *row, size_t from, size_t n) {
+    const void *x = k->x;
+    bool wide = k->wide;
     for (size_t i = from; i < from + n; i++) {
         int8_t *w = (int8_t *)row->w + i;
         int16_t *w_wide = (int16_t *)row->w + i;
@@ -367,10 +378,11 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const uint32_t *pairs, s
 }
 
 // All columns, of the rows that begin `skew` bytes before a word of 4, for which x is unpacked.
-static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, const tp_ki_row_t *end,
-    const void *x, size_t cols, uint32_t skew) {
+static TP_APART void tp_all_update(const tp_step_t *k, uint32_t skew) {
     uint32_t pairs[TP_BLOCK / 2u];
-    size_t first = wide ? skew / 2u : skew;
+    const void *x = k->x;
+    bool wide = k->wide;
+    size_t cols = k->cols, first = wide ? skew / 2u : skew;
     first = first < cols ? first : cols;
     for (size_t from = first; from <= cols; from += TP_BLOCK) {
         size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK;
@@ -381,37 +393,37 @@ static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, const tp_
         for (size_t i = 0; i < words && !wide; i += 4u) {
             tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
         }
-        for (const tp_ki_row_t *row = rows; row < end; row++) {
+        for (const tp_ki_row_t *row = k->rows; row < k->end; row++) {
             if (tp_skew(row) != skew) {
                 continue;
             }
             if (from == first) {
-                tp_some(wide, row, x, 0, first);
+                tp_some(k, row, 0, first);
             }
             if (words > 0) {
                 tp_words(wide, row, pairs, from, words);
             }
-            tp_some(wide, row, x, from + words, n - words);
+            tp_some(k, row, from + words, n - words);
         }
     }
 }
 
-// The words with columns of index, of the rows that begin `skew` bytes before a word; `shifts`: bits
-// of those that rows have.
-static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp_ki_row_t *end,
-    const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew, uint32_t shifts) {
+// The words with columns of index, of the rows that begin `skew` bytes before a word.
+static TP_APART void tp_list_update(const tp_step_t *k, uint32_t skew) {
     tp_word_t list[TP_LISTED];
-    size_t first = wide ? 0 : skew;
+    const tp_ki_index_t *index = k->index;
+    bool wide = k->wide;
+    size_t cols = k->cols, first = wide ? 0 : skew;
     size_t over = (cols - first) & (wide ? 1u : 3u), whole = cols - over;
-    for (const tp_ki_row_t *row = rows; row < end && first + over > 0; row++) {
+    for (const tp_ki_row_t *row = k->rows; row < k->end && first + over > 0; row++) {
         if (tp_skew(row) == skew) {
-            tp_some(wide, row, x, 0, first);
-            tp_some(wide, row, x, whole, over);
+            tp_some(k, row, 0, first);
+            tp_some(k, row, whole, over);
         }
     }
     tp_lists_t lists = {.columns = index->columns,
         .end = index->columns + index->total,
-        .x = x,
+        .x = k->x,
         .step = wide ? tp_ki_noise_step(16) << 14 : (uint32_t)first};
     while (lists.columns < lists.end && lists.end[-1] >= whole) {
         lists.end--;
@@ -419,7 +431,7 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
     while (lists.columns < lists.end && *lists.columns < first) {
         lists.columns++;
     }
-    tp_list_t q = {.end = end,
+    tp_list_t q = {.end = k->end,
         .skew = skew,
         .words = list,
         .r7 = 0xffff0000u,
@@ -439,12 +451,12 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
         q.words_end = lists.words;
         q.singles = singles;
         q.shift = wide ? 16u : 8u;
-        for (uint32_t s = q.shift; shifts >> s != 0; s++) {
+        for (uint32_t s = q.shift; k->shifts >> s != 0; s++) {
             uint32_t down = 32u - s, step = tp_ki_noise_step(s) << down, mask = (1u << s) - 1u;
-            if ((shifts >> s & 1u) == 0) {
+            if ((k->shifts >> s & 1u) == 0) {
                 continue;
             }
-            q.row = rows;
+            q.row = k->rows;
             if (wide) {
                 tp_list_i16(&q);
                 continue;
@@ -467,35 +479,39 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
 }
 
 // Where a list is worth it, the rows whose words begin at an even column go by it.
-static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
-    size_t cols, const tp_ki_index_t *index) {
-    bool listed = index != NULL && index->total * 8u < cols * (wide ? 6u : 5u) && cols >= 4u;
-    const tp_ki_row_t *end = rows + n_rows;
-    uint32_t skews = 0, shifts = 0;
-    for (const tp_ki_row_t *row = rows; row < end; row++) {
+static void tp_update(tp_step_t *k) {
+    const tp_ki_index_t *index = k->index;
+    bool wide = k->wide;
+    size_t most =
+        (wide ? 6u : 5u) - (k->end - k->rows < 4 ? 2u : 0); // a long list is for many rows
+    bool listed = index != NULL && index->total * 8u < k->cols * most && k->cols >= 4u;
+    uint32_t skews = 0;
+    for (const tp_ki_row_t *row = k->rows; row < k->end; row++) {
         skews |= 1u << tp_skew(row);
-        shifts |= 1u << row->shift;
+        k->shifts |= 1u << row->shift;
     }
     for (uint32_t skew = 0; skews >> skew != 0; skew++) {
         if ((skews >> skew & 1u) == 0) {
             continue;
         }
         if (listed && (wide ? skew == 0 : (skew & 1u) == 0)) {
-            tp_list_update(wide, rows, end, x, cols, index, skew, shifts);
+            tp_list_update(k, skew);
         } else {
-            tp_all_update(wide, rows, end, x, cols, skew);
+            tp_all_update(k, skew);
         }
     }
 }
 
 void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    tp_update(false, rows, n_rows, x, cols, index);
+    tp_step_t k = {rows, rows + n_rows, x, cols, index, 0, false};
+    tp_update(&k);
 }
 
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    tp_update(true, rows, n_rows, x, cols, index);
+    tp_step_t k = {rows, rows + n_rows, x, cols, index, 0, true};
+    tp_update(&k);
 }
 
 #endif
