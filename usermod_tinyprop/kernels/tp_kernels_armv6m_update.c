@@ -214,7 +214,7 @@ TP_LISTS(tp_lists_i8,
     LANES("0", "2") "stm r0!, {r4, r5}\n" LANES("1", "3") "stm r0!, {r5, r6}\n",
     "3:\n" "ldrsb r5, [r3, r4]\n")
 
-// Both lists for those rows that begin `skew` bytes before a word and have this shift.
+// Both lists for those rows that begin `skew` bytes before a word and (int8) have this shift.
 typedef struct {
     const tp_ki_row_t *row, *end;
     uint32_t shift, skew;
@@ -232,27 +232,25 @@ typedef struct {
     "subs r4, " left "\n" \
     "beq 0" none "\n" \
     "movs r5, #" missing "\n" "ands r4, r5\n" "movs r5, #" times "\n" "muls r4, r5\n"
-#define TP_LIST(name, begin, enter, one, begin_singles, load, store, bits) \
+#define TP_LIST(name, find, begin, enter, one, begin_singles, load, store, bits) \
     TP_HOT TP_NAKED static void name(tp_list_t *q) { \
         __asm volatile( \
             SAVE \
             "adds r0, #40\n" "ldm r0!, {r1-r3}\n" \
             "mov r9, r1\n" "mov r10, r2\n" "mov r11, r3\n" \
-            "8:\n" \
-            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" "cmp r1, r2\n" "beq 9f\n" \
-            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" \
-            "ldr r6, [r0, #8]\n" "cmp r5, r6\n" "bne 8b\n" \
-            "ldr r6, [r0, #12]\n" "adds r6, r6, r2\n" "lsls r6, r6, #30\n" "bne 8b\n" \
-            "mov lr, r2\n" "lsls r5, r4, #16\n" \
-            begin \
-            "adds r0, #16\n" "ldm r0!, {r1, r2, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
-            "b 5f\n" \
-            "9:\n" \
-            RESTORE \
+            "b 8f\n" \
             "0:\n" \
             "b 4f\n" \
-            "2:\n" \
-            "str r4, [r2]\n" \
+            "7:\n" \
+            RESTORE \
+            "8:\n" \
+            "ldr r0, [sp]\n" "ldm r0!, {r1, r2}\n" \
+            find \
+            "ldm r1!, {r2-r5}\n" "subs r0, #8\n" "str r1, [r0]\n" "lsls r5, r4, #16\n" \
+            begin \
+            "ldr r6, [r0, #12]\n" "adds r6, r6, r2\n" "lsls r6, r6, #30\n" "bne 8b\n" \
+            "mov lr, r2\n" "mov r8, r5\n" \
+            "adds r0, #16\n" "ldm r0!, {r1, r2, r7}\n" "mov r12, r2\n" "mov r0, r11\n" \
             "5:\n" \
             enter \
             "add pc, r4\n" \
@@ -260,6 +258,8 @@ typedef struct {
             "1:\n" \
             one one one one \
             "cmp r1, r12\n" "bne 1b\n" "b 4f\n" \
+            "2:\n" \
+            "str r4, [r2]\n" "b 5b\n" \
             "3:\n" \
             "mov r5, r11\n" \
             LOOK_AGAIN \
@@ -290,7 +290,12 @@ typedef struct {
     "rors r5, r0\n" "muls r4, r3\n" "adds r4, r4, r5\n" "bvs 3f\n" \
     "lsrs r4, r4, #32 - " bits "\n" store " r4, [r7, r2]\n"
 TP_LIST(tp_list_i8,
-    "ldr r6, [r0, #52]\n" "adds r5, r5, r4\n" "adds r5, r5, r6\n" "mov r8, r5\n", ENTER("r1, r4", "b", "48", "3"),
+    "ldr r6, [r0]\n"
+    "9:\n"
+    "cmp r1, r2\n" "beq 7b\n" "ldr r5, [r1, #12]\n" "adds r1, #16\n" "cmp r5, r6\n" "bne 9b\n"
+    "subs r1, #16\n",
+    "ldr r6, [r0, #52]\n" "adds r5, r5, r4\n" "adds r5, r5, r6\n",
+    ENTER("r1, r4", "b", "48", "3"),
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "mov r0, r10\n" "ands r6, r0\n"
     "muls r4, r3\n" "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n"
     GATHER("r0")
@@ -300,7 +305,7 @@ TP_LIST(tp_list_i8,
     "6:\n",
     "lsls r3, r4\n" "adds r4, #8\n" "mov r5, r8\n" "lsls r5, r4\n" "mov r8, r5\n",
     "ldrb", "strb", "8")
-TP_LIST(tp_list_i16, "mov r8, r5\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
+TP_LIST(tp_list_i16, "cmp r1, r2\n" "beq 7b\n", "", ENTER("r1, r4", "b", "48", "17") "lsrs r4, r4, #3\n",
     "ldm r1!, {r2, r4-r6}\n" "add r6, r8\n" "lsrs r6, r6, #16\n" "muls r4, r3\n"
     "muls r5, r3\n" "adds r4, r4, r6\n" "adds r5, r5, r6\n" "asrs r4, r4, #16\n"
     "ands r5, r7\n" "add r2, lr\n" "adds r4, r4, r5\n" "ldr r6, [r2]\n" "adds r4, r4, r6\n"
@@ -309,14 +314,25 @@ TP_LIST(tp_list_i16, "mov r8, r5\n", ENTER("r1, r4", "b", "48", "17") "lsrs r4, 
 
 // clang-format on
 
+// An update; `shifts`: bits of those that rows have.
+typedef struct {
+    const tp_ki_row_t *rows, *end;
+    const void *x;
+    size_t cols;
+    const tp_ki_index_t *index;
+    uint32_t shifts;
+    bool wide;
+} tp_step_t;
+
 // Bytes from the begin of a row to the next word of 4.
 static uint32_t tp_skew(const tp_ki_row_t *row) {
     return (0u - (uint32_t)(uintptr_t)row->w) & 3u;
 }
 
 // n columns of a row from `from` on, one by one.
-static TP_APART void tp_some(bool wide, const tp_ki_row_t *row, const void *x, size_t from,
-    size_t n) {
+static TP_APART void tp_some(const tp_step_t *k, const tp_ki_row_t *row, size_t from, size_t n) {
+    const void *x = k->x;
+    bool wide = k->wide;
     for (size_t i = from; i < from + n; i++) {
         int8_t *w = (int8_t *)row->w + i;
         int16_t *w_wide = (int16_t *)row->w + i;
@@ -362,10 +378,11 @@ static void tp_words(bool wide, const tp_ki_row_t *row, const uint32_t *pairs, s
 }
 
 // All columns, of the rows that begin `skew` bytes before a word of 4, for which x is unpacked.
-static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, const tp_ki_row_t *end,
-    const void *x, size_t cols, uint32_t skew) {
+static TP_APART void tp_all_update(const tp_step_t *k, uint32_t skew) {
     uint32_t pairs[TP_BLOCK / 2u];
-    size_t first = wide ? skew / 2u : skew;
+    const void *x = k->x;
+    bool wide = k->wide;
+    size_t cols = k->cols, first = wide ? skew / 2u : skew;
     first = first < cols ? first : cols;
     for (size_t from = first; from <= cols; from += TP_BLOCK) {
         size_t n = cols - from < TP_BLOCK ? cols - from : TP_BLOCK;
@@ -376,35 +393,37 @@ static TP_APART void tp_all_update(bool wide, const tp_ki_row_t *rows, const tp_
         for (size_t i = 0; i < words && !wide; i += 4u) {
             tp_lanes(pairs + i / 2u, (const int8_t *)x + from + i);
         }
-        for (const tp_ki_row_t *row = rows; row < end; row++) {
+        for (const tp_ki_row_t *row = k->rows; row < k->end; row++) {
             if (tp_skew(row) != skew) {
                 continue;
             }
             if (from == first) {
-                tp_some(wide, row, x, 0, first);
+                tp_some(k, row, 0, first);
             }
             if (words > 0) {
                 tp_words(wide, row, pairs, from, words);
             }
-            tp_some(wide, row, x, from + words, n - words);
+            tp_some(k, row, from + words, n - words);
         }
     }
 }
 
-// The words with columns of index, of the rows that begin `skew` bytes before a word; `shifts`: bits
-// of those that rows have.
-static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp_ki_row_t *end,
-    const void *x, size_t cols, const tp_ki_index_t *index, uint32_t skew, uint32_t shifts) {
+// The words with columns of index, of the rows that begin `skew` bytes before a word.
+static TP_APART void tp_list_update(const tp_step_t *k, uint32_t skew) {
     tp_word_t list[TP_LISTED];
-    size_t first = wide ? 0 : skew;
+    const tp_ki_index_t *index = k->index;
+    bool wide = k->wide;
+    size_t cols = k->cols, first = wide ? 0 : skew;
     size_t over = (cols - first) & (wide ? 1u : 3u), whole = cols - over;
-    for (const tp_ki_row_t *row = rows; row < end && first + over > 0; row++) {
+    for (const tp_ki_row_t *row = k->rows; row < k->end && first + over > 0; row++) {
         if (tp_skew(row) == skew) {
-            tp_some(wide, row, x, 0, first);
-            tp_some(wide, row, x, whole, over);
+            tp_some(k, row, 0, first);
+            tp_some(k, row, whole, over);
         }
     }
-    tp_lists_t lists = {.columns = index->columns, .end = index->columns + index->total, .x = x,
+    tp_lists_t lists = {.columns = index->columns,
+        .end = index->columns + index->total,
+        .x = k->x,
         .step = wide ? tp_ki_noise_step(16) << 14 : (uint32_t)first};
     while (lists.columns < lists.end && lists.end[-1] >= whole) {
         lists.end--;
@@ -412,9 +431,13 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
     while (lists.columns < lists.end && *lists.columns < first) {
         lists.columns++;
     }
-    tp_list_t q = {.end = end, .skew = skew, .words = list, .r7 = 0xffff0000u,
+    tp_list_t q = {.end = k->end,
+        .skew = skew,
+        .words = list,
+        .r7 = 0xffff0000u,
         .singles_end = (const tp_single_t *)(const void *)(list + TP_LISTED),
-        .signs = wide ? 0x80008000u : 0x80808080u, .bias = 0x80008000u,
+        .signs = wide ? 0x80008000u : 0x80808080u,
+        .bias = 0x80008000u,
         .clip = wide ? tp_clip_i16 : tp_clip_i8};
     while (lists.columns < lists.end) {
         lists.words = list;
@@ -428,22 +451,22 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
         q.words_end = lists.words;
         q.singles = singles;
         q.shift = wide ? 16u : 8u;
-        for (uint32_t s = q.shift; shifts >> s != 0; s++) {
-            uint32_t step = tp_ki_noise_step(s), mask = (1u << s) - 1u;
-            if ((shifts >> s & 1u) == 0) {
+        for (uint32_t s = q.shift; k->shifts >> s != 0; s++) {
+            uint32_t down = 32u - s, step = tp_ki_noise_step(s) << down, mask = (1u << s) - 1u;
+            if ((k->shifts >> s & 1u) == 0) {
                 continue;
             }
-            q.row = rows;
+            q.row = k->rows;
             if (wide) {
                 tp_list_i16(&q);
                 continue;
             }
             for (tp_word_t *word = list; word < lists.words; word++) {
-                uint32_t noise = word->at / 2u * step;
-                word->noise = (noise & mask) | ((noise + step) & mask) << 16;
+                uint32_t noise = word->at * (step / 2u);
+                word->noise = noise >> down | (noise + step) >> down << 16;
             }
             for (tp_single_t *one = singles; one < q.singles_end; one++) {
-                one->noise = one->at / 2u * (step << (32u - s));
+                one->noise = one->at / 2u * step;
             }
             q.shift = s;
             q.r7 = s - 8u;
@@ -456,35 +479,39 @@ static TP_APART void tp_list_update(bool wide, const tp_ki_row_t *rows, const tp
 }
 
 // Where a list is worth it, the rows whose words begin at an even column go by it.
-static void tp_update(bool wide, const tp_ki_row_t *rows, size_t n_rows, const void *x,
-    size_t cols, const tp_ki_index_t *index) {
-    bool listed = index != NULL && index->total * 8u < cols * (wide ? 6u : 5u) && cols >= 4u;
-    const tp_ki_row_t *end = rows + n_rows;
-    uint32_t skews = 0, shifts = 0;
-    for (const tp_ki_row_t *row = rows; row < end; row++) {
+static void tp_update(tp_step_t *k) {
+    const tp_ki_index_t *index = k->index;
+    bool wide = k->wide;
+    size_t most =
+        (wide ? 6u : 5u) - (k->end - k->rows < 4 ? 2u : 0); // a long list is for many rows
+    bool listed = index != NULL && index->total * 8u < k->cols * most && k->cols >= 4u;
+    uint32_t skews = 0;
+    for (const tp_ki_row_t *row = k->rows; row < k->end; row++) {
         skews |= 1u << tp_skew(row);
-        shifts |= 1u << row->shift;
+        k->shifts |= 1u << row->shift;
     }
     for (uint32_t skew = 0; skews >> skew != 0; skew++) {
         if ((skews >> skew & 1u) == 0) {
             continue;
         }
         if (listed && (wide ? skew == 0 : (skew & 1u) == 0)) {
-            tp_list_update(wide, rows, end, x, cols, index, skew, shifts);
+            tp_list_update(k, skew);
         } else {
-            tp_all_update(wide, rows, end, x, cols, skew);
+            tp_all_update(k, skew);
         }
     }
 }
 
 void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    tp_update(false, rows, n_rows, x, cols, index);
+    tp_step_t k = {rows, rows + n_rows, x, cols, index, 0, false};
+    tp_update(&k);
 }
 
 void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
     const tp_ki_index_t *index) {
-    tp_update(true, rows, n_rows, x, cols, index);
+    tp_step_t k = {rows, rows + n_rows, x, cols, index, 0, true};
+    tp_update(&k);
 }
 
 #endif
