@@ -90,23 +90,30 @@ TP_UPDATE_I8(tp_update_anywhere_i8, "ldr r11, [r0]\n" "ldr lr, [r0, #4]\n",
     "uadd16 %[noise], %[noise], %[step]\n" \
     "pkhtb " x ", " x ", %[t], asr #16\n" \
     "qadd16 " w ", " w ", " x "\n"
+#define EIGHT_I16(products, load_x, load_w, store_w) \
+    load_x \
+    load_w \
+    UPDATE_I16(products, "r0", "r4") \
+    UPDATE_I16(products, "r1", "r5") \
+    store_w \
+    load_w \
+    UPDATE_I16(products, "r2", "r4") \
+    UPDATE_I16(products, "r3", "r5") \
+    store_w
 
-// Eights of columns, at least one.
+// Eights of columns, at least one; two a turn, of an odd number the first turn has one.
 #define TP_UPDATE_I16(name, products, load_x, load_w, store_w) \
     static __attribute__((noinline)) void name(int16_t *w, const int16_t *x, uint32_t noise, \
         uint32_t step, int32_t g, size_t n) { \
         uint32_t t; \
         __asm volatile( \
+            "adds %[n], #1\n" \
+            "lsrs %[n], %[n], #1\n" \
+            "bcc 2f\n" \
             "1:\n" \
-            load_x \
-            load_w \
-            UPDATE_I16(products, "r0", "r4") \
-            UPDATE_I16(products, "r1", "r5") \
-            store_w \
-            load_w \
-            UPDATE_I16(products, "r2", "r4") \
-            UPDATE_I16(products, "r3", "r5") \
-            store_w \
+            EIGHT_I16(products, load_x, load_w, store_w) \
+            "2:\n" \
+            EIGHT_I16(products, load_x, load_w, store_w) \
             LOOP \
             : [w] "+r"(w), [x] "+r"(x), [noise] "+r"(noise), [n] "+r"(n), [t] "=&r"(t) \
             : [g] "r"(g), [step] "r"(step) \
