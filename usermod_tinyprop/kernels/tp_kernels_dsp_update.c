@@ -18,31 +18,33 @@ typedef struct {
     const uint32_t *eights, *end; // of x
 } tp_update_t;
 
-// Steps of four weights, as bytes: two sums of two lanes (columns 0 and 2, 1 and 3), which share
-// their noise, shifted so that the results are the even and the odd bytes.
-#define STEPS_I8(to) \
-    "ldrd r10, r11, [r1], #8\n" \
-    "mla r10, r3, r10, r2\n" \
-    "mla r11, r3, r11, r2\n" \
+// Steps of four weights, as bytes, from their inputs: two sums of two lanes (columns 0 and 2, 1 and
+// 3), which share their noise, shifted so that the results are the even and the odd bytes.
+#define STEPS_I8(x, y) \
+    "mla " x ", r3, " x ", r2\n" \
+    "mla " y ", r3, " y ", r2\n" \
     "adds r2, r4\n" \
     "ands r2, r7\n" \
-    "lsr r10, r10, r5\n" \
-    "lsr r11, r11, r6\n" \
-    "sel r10, r10, r11\n" \
-    "and r10, r8\n" \
-    "qsub8 " to ", r10, r9\n"
+    "lsr " x ", " x ", r5\n" \
+    "lsr " y ", " y ", r6\n" \
+    "sel " x ", " x ", " y "\n" \
+    "and " x ", r8\n" \
+    "qsub8 " x ", " x ", r9\n"
 #define EIGHT_I8(load, store) \
-    STEPS_I8("r12") \
-    STEPS_I8("r10") \
+    "ldm r1!, {r10-r12, lr}\n" \
+    STEPS_I8("r10", "r11") \
+    STEPS_I8("r12", "lr") \
     load \
-    "qadd8 r11, r11, r12\n" \
-    "qadd8 lr, lr, r10\n" \
+    "qadd8 r11, r11, r10\n" \
+    "qadd8 lr, lr, r12\n" \
     store
 #define TP_UPDATE_I8(name, load, store) \
     __attribute__((naked, noipa)) static void name( \
         const tp_update_t *q __attribute__((unused))) { \
         __asm volatile( \
-            "push {r0, r4-r11, lr}\n" \
+            "push {r4-r11, lr}\n" \
+            "ldrd r10, r11, [r0, #40]\n" \
+            "push {r10, r11}\n" \
             /* sel takes bytes 0 and 2 from its first operand. */ \
             "mov r10, #0x00ff00ff\n" \
             "uadd8 r10, r10, r10\n" \
@@ -55,21 +57,21 @@ typedef struct {
             EIGHT_I8(load, store) \
             "2:\n" \
             "ldr r10, [sp]\n" \
-            "ldrd r10, r11, [r10, #40]\n" \
             "cmp r1, r10\n" \
             "bne 1b\n" \
             "b 4f\n" \
             "3:\n" \
-            STEPS_I8("r10") \
+            "ldm r1!, {r10, r11}\n" \
+            STEPS_I8("r10", "r11") \
             "ldr r11, [r0]\n" \
             "qadd8 r11, r11, r10\n" \
             "str r11, [r0], #4\n" \
-            "ldr r11, [sp]\n" \
-            "ldr r11, [r11, #44]\n" \
             "4:\n" \
+            "ldr r11, [sp, #4]\n" \
             "cmp r1, r11\n" \
             "bne 3b\n" \
-            "pop {r0, r4-r11, pc}\n"); \
+            "pop {r10, r11}\n" \
+            "pop {r4-r11, pc}\n"); \
     }
 TP_UPDATE_I8(tp_update_i8, "ldrd r11, lr, [r0]\n", "strd r11, lr, [r0], #8\n")
 TP_UPDATE_I8(tp_update_anywhere_i8, "ldr r11, [r0]\n" "ldr lr, [r0, #4]\n",
