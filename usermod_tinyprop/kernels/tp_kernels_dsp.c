@@ -303,6 +303,55 @@ __attribute__((naked, noipa)) static void tp_pairs_of_dots_i16(
         "pop {r4-r11, pc}\n");
 }
 
+// --- dx = dx + g * w ---
+
+// Four columns, r8-r11, of a row; its g is one half of a register.
+#define DX_I8(w, g, half) \
+    "ldr r12, [" w "], #4\n" \
+    "sxtb16 lr, r12\n" \
+    "sxtb16 r12, r12, ror #8\n" \
+    "smlab" half " r8, lr, " g ", r8\n" \
+    "smlab" half " r9, r12, " g ", r9\n" \
+    "smlat" half " r10, lr, " g ", r10\n" \
+    "smlat" half " r11, r12, " g ", r11\n"
+#define TWO_DX_I16(w, g, half, a, b) \
+    "ldr r12, [" w "], #4\n" \
+    "smulb" half " lr, r12, " g "\n" \
+    "add " a ", " a ", lr, asr #8\n" \
+    "smult" half " lr, r12, " g "\n" \
+    "add " b ", " b ", lr, asr #8\n"
+#define DX_I16(w, g, half) \
+    TWO_DX_I16(w, g, half, "r8", "r9") \
+    TWO_DX_I16(w, g, half, "r10", "r11")
+
+typedef struct {
+    int32_t *dx;
+    const void *w[4];
+    uint32_t g[2]; // of two rows each
+    int32_t *end;
+} tp_dx_t;
+
+// At least four columns.
+#define TP_FOUR_DX(name, row) \
+    __attribute__((naked, noipa)) static void tp_four_dx_##name( \
+        const tp_dx_t *q __attribute__((unused))) { \
+        __asm volatile( \
+            "push {r4-r11, lr}\n" \
+            "ldm r0, {r0-r7}\n" \
+            "1:\n" \
+            "ldm r0, {r8-r11}\n" \
+            row("r1", "r5", "b") \
+            row("r2", "r5", "t") \
+            row("r3", "r6", "b") \
+            row("r4", "r6", "t") \
+            "stm r0!, {r8-r11}\n" \
+            "cmp r0, r7\n" \
+            "bne 1b\n" \
+            "pop {r4-r11, pc}\n"); \
+    }
+TP_FOUR_DX(i8, DX_I8)
+TP_FOUR_DX(i16, DX_I16)
+
 // clang-format on
 
 #define TP_INDEX(name, type, one, code) \
@@ -428,5 +477,26 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
         z[o] = (int32_t)(sum >> shift);
     }
 }
+
+// A row that is not there counts with g = 0.
+#define TP_DENSE_DX(name) \
+    size_t tp_ki_dense_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, \
+        size_t cols) { \
+        size_t n = cols & ~(size_t)3u; \
+        tp_dx_t q = {.dx = dx, .end = dx + n}; \
+        for (size_t o = 0; o < 4u; o++) { \
+            const tp_ki_row_t *row = o < n_rows ? &rows[o] : rows; \
+            uint32_t g = o < n_rows ? (uint32_t)row->g & 65535u : 0; \
+            q.w[o] = row->w; \
+            q.g[o / 2u] |= g << (16u * (o & 1u)); \
+        } \
+        if (n > 0) { \
+            tp_four_dx_##name(&q); \
+        } \
+        return n; \
+    }
+
+TP_DENSE_DX(i8)
+TP_DENSE_DX(i16)
 
 #endif
