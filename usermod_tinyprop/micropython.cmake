@@ -30,6 +30,7 @@ set(TINYPROP_KERNELS
     ${TINYPROP_DIR}/kernels/tp_kernels_armv6m_update.c
     ${TINYPROP_DIR}/kernels/tp_kernels_armv7m.c
     ${TINYPROP_DIR}/kernels/tp_kernels_dsp.c
+    ${TINYPROP_DIR}/kernels/tp_kernels_dsp_update.c
     ${TINYPROP_DIR}/kernels/tp_kernels_generic.c
     ${TINYPROP_DIR}/kernels/tp_kernels_int.c
     ${TINYPROP_DIR}/kernels/tp_kernels_mve.c

@@ -31,6 +31,7 @@ SRC_USERMOD_LIB_C += $(addprefix $(TINYPROP_DIR)/kernels/, \
 	tp_kernels_armv7m.c \
 	tp_kernels_cores.c \
 	tp_kernels_dsp.c \
+	tp_kernels_dsp_update.c \
 	tp_kernels_generic.c \
 	tp_kernels_int.c \
 	tp_kernels_mve.c \

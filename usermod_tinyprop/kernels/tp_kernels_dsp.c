@@ -1,53 +1,15 @@
 // Inner loops of integer training for cores with the DSP instructions (Cortex-M4, M7, M33): two
 // products an instruction, four int8 or two int16 weights a word. Equal to tp_kernels_int.c bit
 // for bit. Weights may begin anywhere: these cores load and store words at any address.
+// Updates: tp_kernels_dsp_update.c.
 #include "tp_kernels_int.h"
 
 #if TP_KERNELS_DSP
 
-#include <arm_acle.h>
-#include <string.h>
-
-// Columns whose inputs are unpacked at a time, on the stack. A multiple of 32.
-#define TP_BLOCK 1024u
-
-static inline uint32_t tp_word(const void *p) {
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-static inline size_t tp_block(size_t left) {
-    return left < TP_BLOCK ? left : TP_BLOCK;
-}
-
-// The index, unless so many inputs are not zero that leaving out the others takes longer.
-static const tp_ki_index_t *tp_worth(const tp_ki_index_t *index, size_t cols, size_t eighths) {
-    return index != NULL && index->total * 8u < cols * eighths ? index : NULL;
-}
+#include "tp_kernels_dsp.h"
 
 // The assembler keeps its lines.
 // clang-format off
-
-#define LOOP "subs %[n], #1\n" "bne 1b\n"
-
-// Sixteen columns a turn.
-#define UNPACK \
-    "1:\n" \
-    "ldr r1, [%[x]], #4\n" \
-    "ldr r3, [%[x]], #4\n" \
-    "ldr r5, [%[x]], #4\n" \
-    "ldr r8, [%[x]], #4\n" \
-    "sxtb16 r0, r1\n" \
-    "sxtb16 r1, r1, ror #8\n" \
-    "sxtb16 r2, r3\n" \
-    "sxtb16 r3, r3, ror #8\n" \
-    "sxtb16 r4, r5\n" \
-    "sxtb16 r5, r5, ror #8\n" \
-    "sxtb16 r6, r8\n" \
-    "sxtb16 r8, r8, ror #8\n" \
-    "stm %[to]!, {r0-r6, r8}\n" \
-    LOOP
 
 // --- The columns that are not zero ---
 
@@ -341,139 +303,56 @@ __attribute__((naked, noipa)) static void tp_pairs_of_dots_i16(
         "pop {r4-r11, pc}\n");
 }
 
-// --- W = W + (g * x + noise) >> shift ---
+// --- dx = dx + g * w ---
 
-// A row: all registers there are, so it is told in memory. Lanes are 16 bits wide; the sums are
-// kept from becoming negative by a bias.
+// Four columns, r8-r11, of a row; its g is one half of a register.
+#define DX_I8(w, g, half) \
+    "ldr r12, [" w "], #4\n" \
+    "sxtb16 lr, r12\n" \
+    "sxtb16 r12, r12, ror #8\n" \
+    "smlab" half " r8, lr, " g ", r8\n" \
+    "smlab" half " r9, r12, " g ", r9\n" \
+    "smlat" half " r10, lr, " g ", r10\n" \
+    "smlat" half " r11, r12, " g ", r11\n"
+#define TWO_DX_I16(w, g, half, a, b) \
+    "ldr r12, [" w "], #4\n" \
+    "smulb" half " lr, r12, " g "\n" \
+    "add " a ", " a ", lr, asr #8\n" \
+    "smult" half " lr, r12, " g "\n" \
+    "add " b ", " b ", lr, asr #8\n"
+#define DX_I16(w, g, half) \
+    TWO_DX_I16(w, g, half, "r8", "r9") \
+    TWO_DX_I16(w, g, half, "r10", "r11")
+
 typedef struct {
-    int8_t *w;
-    const uint32_t *x;
-    uint32_t noise;
-    int32_t g;
-    uint32_t step, right, less, lanes, bytes, bias;
-    const uint32_t *eights, *end; // of x
-} tp_update_t;
+    int32_t *dx;
+    const void *w[4];
+    uint32_t g[2]; // of two rows each
+    int32_t *end;
+} tp_dx_t;
 
-// Steps of four weights, as bytes: two sums of two lanes (columns 0 and 2, 1 and 3), which share
-// their noise, shifted so that the results are the even and the odd bytes.
-#define STEPS_I8(to) \
-    "ldrd r10, r11, [r1], #8\n" \
-    "mla r10, r3, r10, r2\n" \
-    "mla r11, r3, r11, r2\n" \
-    "adds r2, r4\n" \
-    "ands r2, r7\n" \
-    "lsr r10, r10, r5\n" \
-    "lsr r11, r11, r6\n" \
-    "sel r10, r10, r11\n" \
-    "and r10, r8\n" \
-    "qsub8 " to ", r10, r9\n"
-#define EIGHT_I8(load, store) \
-    STEPS_I8("r12") \
-    STEPS_I8("r10") \
-    load \
-    "qadd8 r11, r11, r12\n" \
-    "qadd8 lr, lr, r10\n" \
-    store
-#define TP_UPDATE_I8(name, load, store) \
-    __attribute__((naked, noipa)) static void name( \
-        const tp_update_t *q __attribute__((unused))) { \
+// At least four columns.
+#define TP_FOUR_DX(name, row) \
+    __attribute__((naked, noipa)) static void tp_four_dx_##name( \
+        const tp_dx_t *q __attribute__((unused))) { \
         __asm volatile( \
-            "push {r0, r4-r11, lr}\n" \
-            /* sel takes bytes 0 and 2 from its first operand. */ \
-            "mov r10, #0x00ff00ff\n" \
-            "uadd8 r10, r10, r10\n" \
-            "ldm r0, {r0-r9}\n" \
-            "b 2f\n" \
+            "push {r4-r11, lr}\n" \
+            "ldm r0, {r0-r7}\n" \
             "1:\n" \
-            EIGHT_I8(load, store) \
-            EIGHT_I8(load, store) \
-            EIGHT_I8(load, store) \
-            EIGHT_I8(load, store) \
-            "2:\n" \
-            "ldr r10, [sp]\n" \
-            "ldrd r10, r11, [r10, #40]\n" \
-            "cmp r1, r10\n" \
+            "ldm r0, {r8-r11}\n" \
+            row("r1", "r5", "b") \
+            row("r2", "r5", "t") \
+            row("r3", "r6", "b") \
+            row("r4", "r6", "t") \
+            "stm r0!, {r8-r11}\n" \
+            "cmp r0, r7\n" \
             "bne 1b\n" \
-            "b 4f\n" \
-            "3:\n" \
-            STEPS_I8("r10") \
-            "ldr r11, [r0]\n" \
-            "qadd8 r11, r11, r10\n" \
-            "str r11, [r0], #4\n" \
-            "ldr r11, [sp]\n" \
-            "ldr r11, [r11, #44]\n" \
-            "4:\n" \
-            "cmp r1, r11\n" \
-            "bne 3b\n" \
-            "pop {r0, r4-r11, pc}\n"); \
+            "pop {r4-r11, pc}\n"); \
     }
-TP_UPDATE_I8(tp_update_i8, "ldrd r11, lr, [r0]\n", "strd r11, lr, [r0], #8\n")
-TP_UPDATE_I8(tp_update_anywhere_i8, "ldr r11, [r0]\n" "ldr lr, [r0, #4]\n",
-    "str r11, [r0], #4\n" "str lr, [r0], #4\n")
-
-// Two weights: x and w in one register each; uadd16 lets the noise wrap.
-#define NARROW(x) \
-    "smlabb %[t], %[g], " x ", %[noise]\n" \
-    "smlabt " x ", %[g], " x ", %[noise]\n"
-// |g| has more than 15 bits.
-#define WIDE(x) \
-    "sxth %[t], " x "\n" \
-    "asr " x ", " x ", #16\n" \
-    "mla %[t], %[g], %[t], %[noise]\n" \
-    "mla " x ", %[g], " x ", %[noise]\n"
-#define UPDATE_I16(products, x, w) \
-    products(x) \
-    "uadd16 %[noise], %[noise], %[step]\n" \
-    "pkhtb " x ", " x ", %[t], asr #16\n" \
-    "qadd16 " w ", " w ", " x "\n"
-
-// Eights of columns, at least one.
-#define TP_UPDATE_I16(name, products, load_x, load_w, store_w) \
-    static __attribute__((noinline)) void name(int16_t *w, const int16_t *x, uint32_t noise, \
-        uint32_t step, int32_t g, size_t n) { \
-        uint32_t t; \
-        __asm volatile( \
-            "1:\n" \
-            load_x \
-            load_w \
-            UPDATE_I16(products, "r0", "r4") \
-            UPDATE_I16(products, "r1", "r5") \
-            store_w \
-            load_w \
-            UPDATE_I16(products, "r2", "r4") \
-            UPDATE_I16(products, "r3", "r5") \
-            store_w \
-            LOOP \
-            : [w] "+r"(w), [x] "+r"(x), [noise] "+r"(noise), [n] "+r"(n), [t] "=&r"(t) \
-            : [g] "r"(g), [step] "r"(step) \
-            : "r0", "r1", "r2", "r3", "r4", "r5", "cc", "memory"); \
-    }
-#define ALIGNED "ldm %[x]!, {r0-r3}\n", "ldrd r4, r5, [%[w]]\n", "strd r4, r5, [%[w]], #8\n"
-#define ANYWHERE \
-    "ldr r0, [%[x]], #4\n" "ldr r1, [%[x]], #4\n" "ldr r2, [%[x]], #4\n" "ldr r3, [%[x]], #4\n", \
-    "ldr r4, [%[w]]\n" "ldr r5, [%[w], #4]\n", "str r4, [%[w]], #4\n" "str r5, [%[w]], #4\n"
-#define TP_UPDATE_I16_(...) TP_UPDATE_I16(__VA_ARGS__)
-TP_UPDATE_I16_(tp_update_narrow_i16, NARROW, ALIGNED)
-TP_UPDATE_I16_(tp_update_narrow_anywhere_i16, NARROW, ANYWHERE)
-TP_UPDATE_I16_(tp_update_wide_i16, WIDE, ANYWHERE)
+TP_FOUR_DX(i8, DX_I8)
+TP_FOUR_DX(i16, DX_I16)
 
 // clang-format on
-
-// Four columns: even ones and odd ones as two 16-bit lanes each.
-static void tp_unpack(uint32_t *to, const int8_t *x, size_t fours) {
-    size_t turns = fours / 4u;
-    if (turns > 0) {
-        __asm volatile(UNPACK
-            : [to] "+r"(to), [x] "+r"(x), [n] "+r"(turns)
-            :
-            : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "cc", "memory");
-    }
-    for (fours &= 3u; fours > 0; fours--, x += 4, to += 2) {
-        uint32_t v = tp_word(x);
-        to[0] = __sxtb16(v);
-        to[1] = __sxtb16(v >> 8 | v << 24);
-    }
-}
 
 #define TP_INDEX(name, type, one, code) \
     uint32_t tp_ki_index_##name(uint16_t *columns, const type *x, size_t n) { \
@@ -526,7 +405,7 @@ void tp_ki_matvec_i8(int32_t *z, const int8_t *w, const int8_t *x, size_t rows, 
     for (size_t from = 0; from < cols; from += TP_BLOCK) {
         size_t n = tp_block(cols - from), fours = n / 4u, o = 0;
         const int8_t *row = w + from;
-        tp_unpack(pairs, x + from, fours);
+        tp_unpack(pairs, x + from, fours, false);
         if (fours > 0 && rows > 1u && (((uintptr_t)w | cols) & 3u) == 0) {
             o = rows & ~(size_t)1u;
             tp_pairs_t q = {row, cols, cols - n, pairs, pairs + (fours & ~(size_t)15u) * 2u,
@@ -599,109 +478,25 @@ void tp_ki_matvec_i16(int32_t *z, const int16_t *w, const int16_t *x, size_t row
     }
 }
 
-// Columns of index; NULL: from .. cols.
-static void tp_update_some_i8(const tp_ki_row_t *row, const int8_t *x, size_t from, size_t cols,
-    const tp_ki_index_t *index) {
-    int8_t *w = row->w;
-    int32_t g = row->g;
-    uint32_t noise = row->noise, shift = row->shift, step = tp_ki_noise_step(shift);
-    uint32_t mask = (1u << shift) - 1u;
-    if (index != NULL) {
-        const uint16_t *columns = index->columns;
-        for (const uint16_t *end = columns + index->total; columns != end; columns++) {
-            uint32_t i = *columns;
-            int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
-            w[i] = (int8_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 8);
-        }
-        return;
+// A row that is not there counts with g = 0.
+#define TP_DENSE_DX(name) \
+    size_t tp_ki_dense_dx_##name(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, \
+        size_t cols) { \
+        size_t n = cols & ~(size_t)3u; \
+        tp_dx_t q = {.dx = dx, .end = dx + n}; \
+        for (size_t o = 0; o < 4u; o++) { \
+            const tp_ki_row_t *row = o < n_rows ? &rows[o] : rows; \
+            uint32_t g = o < n_rows ? (uint32_t)row->g & 65535u : 0; \
+            q.w[o] = row->w; \
+            q.g[o / 2u] |= g << (16u * (o & 1u)); \
+        } \
+        if (n > 0) { \
+            tp_four_dx_##name(&q); \
+        } \
+        return n; \
     }
-    for (size_t i = from; i < cols; i++) {
-        int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
-        w[i] = (int8_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 8);
-    }
-}
 
-static void tp_update_some_i16(const tp_ki_row_t *row, const int16_t *x, size_t from, size_t cols,
-    const tp_ki_index_t *index) {
-    int16_t *w = row->w;
-    int32_t g = row->g;
-    uint32_t noise = row->noise, shift = 16, step = tp_ki_noise_step(shift);
-    uint32_t mask = (1u << shift) - 1u;
-    if (index != NULL) {
-        const uint16_t *columns = index->columns;
-        for (const uint16_t *end = columns + index->total; columns != end; columns++) {
-            uint32_t i = *columns;
-            int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
-            w[i] = (int16_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 16);
-        }
-        return;
-    }
-    for (size_t i = from; i < cols; i++) {
-        int32_t n = (int32_t)((noise + (i >> 1) * step) & mask);
-        w[i] = (int16_t)__ssat(w[i] + ((g * x[i] + n) >> shift), 16);
-    }
-}
-
-void tp_ki_rows_update_i8(const tp_ki_row_t *rows, size_t n_rows, const int8_t *x, size_t cols,
-    const tp_ki_index_t *index) {
-    uint32_t pairs[TP_BLOCK / 2u];
-    index = tp_worth(index, cols, 2);
-    for (size_t o = 0; o < n_rows && index != NULL; o++) {
-        tp_update_some_i8(&rows[o], x, 0, cols, index);
-    }
-    for (size_t from = 0; from < cols && index == NULL; from += TP_BLOCK) {
-        size_t n = tp_block(cols - from), whole = n & ~(size_t)3u;
-        tp_unpack(pairs, x + from, whole / 4u);
-        for (size_t i = 0; i < whole / 2u; i++) {
-            // As one number: the lower lane's sign goes into the upper one.
-            pairs[i] = (pairs[i] & 0xffff0000u) + (uint32_t)(int16_t)pairs[i];
-        }
-        for (size_t o = 0; o < n_rows; o++) {
-            const tp_ki_row_t *row = &rows[o];
-            uint32_t shift = row->shift, step = tp_ki_noise_step(shift);
-            uint32_t first = tp_ki_noise(row->noise, shift, from);
-            tp_ki_row_t part = {(int8_t *)row->w + from, row->g, first, shift};
-            // The largest product with the largest noise of 8 bits would need a bit more.
-            bool fits = shift > 8u || (row->g < 127 && row->g > -127);
-            if (fits) {
-                uint32_t mask = (1u << shift) - 1u, top = shift < 14u ? 14u : 15u;
-                tp_update_t q = {.w = part.w,
-                    .x = pairs,
-                    .noise = (first | tp_ki_noise(first, shift, 2) << 16) + (0x10001u << top),
-                    .g = row->g,
-                    .step = (2u * step & mask) * 0x10001u,
-                    .right = shift,
-                    .less = shift - 8u,
-                    .lanes = (mask + (1u << top)) * 0x10001u,
-                    .bytes = ((1u << (16u - shift)) - 1u) * 0x01010101u,
-                    .bias = (1u << (top - shift)) * 0x01010101u,
-                    .eights = pairs + (whole & ~(size_t)31u) / 2u,
-                    .end = pairs + whole / 2u};
-                ((uintptr_t)part.w & 3u ? tp_update_anywhere_i8 : tp_update_i8)(&q);
-            }
-            tp_update_some_i8(&part, x + from, fits ? whole : 0, n, NULL);
-        }
-    }
-}
-
-void tp_ki_rows_update_i16(const tp_ki_row_t *rows, size_t n_rows, const int16_t *x, size_t cols,
-    const tp_ki_index_t *index) {
-    uint32_t step = tp_ki_noise_step(16);
-    index = tp_worth(index, cols, 2);
-    for (; n_rows > 0; n_rows--, rows++) {
-        size_t from = 0, eights = cols / 8u;
-        int16_t *w = rows->w;
-        if (index == NULL && eights > 0) {
-            bool narrow = rows->g == (int16_t)rows->g;
-            bool aligned = (((uintptr_t)w | (uintptr_t)x) & 3u) == 0;
-            (!narrow ? tp_update_wide_i16
-                    : aligned
-                    ? tp_update_narrow_i16
-                    : tp_update_narrow_anywhere_i16)(w, x, rows->noise, step, rows->g, eights);
-            from = 8u * eights;
-        }
-        tp_update_some_i16(rows, x, from, cols, index);
-    }
-}
+TP_DENSE_DX(i8)
+TP_DENSE_DX(i16)
 
 #endif

@@ -603,10 +603,17 @@ TP_KI_AXPY(i16, int16_t)
 
 #if !TP_KERNELS_ARMV6M && !TP_KERNELS_MVE && !TP_KERNELS_SSE2_INT
 
+// From which column on plain loops go.
+#if TP_KERNELS_DSP
+#define FROM(name) tp_ki_dense_dx_##name(dx, rows + o, n_rows - o, cols)
+#else
+#define FROM(name) 0
+#endif
+
 // A row that is not there counts with g = 0.
 #define TP_KI_DX(name, type, dx_shift) \
     static inline void tp_ki_four_dx_##name(int32_t *restrict dx, const tp_ki_row_t *rows, \
-        size_t n_rows, size_t n, const uint16_t *columns) { \
+        size_t n_rows, size_t from, size_t n, const uint16_t *columns) { \
         const type *w0 = rows[0].w, *w1 = w0, *w2 = w0, *w3 = w0; \
         int32_t g0 = rows[0].g, g1 = 0, g2 = 0, g3 = 0; \
         if (n_rows > 1u) { \
@@ -618,7 +625,7 @@ TP_KI_AXPY(i16, int16_t)
         if (n_rows > 3u) { \
             w3 = rows[3].w, g3 = rows[3].g; \
         } \
-        for (size_t j = 0; j < n; j++) { \
+        for (size_t j = from; j < n; j++) { \
             size_t i = columns != NULL ? columns[j] : j; \
             int32_t sum = ((g0 * w0[i]) >> (dx_shift)) + ((g1 * w1[i]) >> (dx_shift)); \
             sum += ((g2 * w2[i]) >> (dx_shift)) + ((g3 * w3[i]) >> (dx_shift)); \
@@ -629,9 +636,10 @@ TP_KI_AXPY(i16, int16_t)
         const tp_ki_index_t *index) { \
         for (size_t o = 0; o < n_rows; o += 4u) { \
             if (index != NULL) { \
-                tp_ki_four_dx_##name(dx, rows + o, n_rows - o, index->total, index->columns); \
+                tp_ki_four_dx_##name(dx, rows + o, n_rows - o, 0, index->total, index->columns); \
             } else { \
-                tp_ki_four_dx_##name(dx, rows + o, n_rows - o, cols, NULL); \
+                size_t from = FROM(name); \
+                tp_ki_four_dx_##name(dx, rows + o, n_rows - o, from, cols, NULL); \
             } \
         } \
     }

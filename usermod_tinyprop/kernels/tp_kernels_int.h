@@ -97,6 +97,11 @@ void tp_ki_rows_dx_i8(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_
 void tp_ki_rows_dx_i16(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols,
     const tp_ki_index_t *index);
 
+// dx of the first columns from four rows, or as many as there are, where a file for the instruction set
+// has that; returns how many columns.
+size_t tp_ki_dense_dx_i8(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols);
+size_t tp_ki_dense_dx_i16(int32_t *dx, const tp_ki_row_t *rows, size_t n_rows, size_t cols);
+
 // Noise of column i of a row: a Weyl sequence, which spreads evenly, so that the errors of rounding
 // nearly cancel; two neighbours share a value. noise < 2^shift.
 static inline uint32_t tp_ki_noise_step(uint32_t shift) {
