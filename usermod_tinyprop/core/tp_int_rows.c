@@ -431,7 +431,7 @@ static TP_APART uint32_t tp_int_steps(const tp_int_t *k, tp_ki_row_t *rows, tp_i
         q->kept++;
         if (!wide) {
             // 7 bits of gain.
-            s = 7 - tp_bit_length((uint32_t)(p < 0 ? -p : p)) + q->e;
+            s = (p != 0 ? __builtin_clz((uint32_t)(p < 0 ? -p : p)) : 32) - 25 + q->e;
             s = s < 8 ? 8 : s > 14 ? 14 : s;
         }
         t = q->e - s;
@@ -444,7 +444,7 @@ static TP_APART uint32_t tp_int_steps(const tp_int_t *k, tp_ki_row_t *rows, tp_i
             uint32_t o = (uint32_t)(d - k->d);
             to->w = k->w + (size_t)o * q->bytes;
             to->g = tp_clip(g, limit);
-            to->noise = wide ? tp_rng_next(m->rng) & 65535u : tp_int_noise(m, k->l, o, s);
+            to->noise = wide ? tp_rng_next(m->rng) & 65535u : tp_int_turn(m, k->l, o) >> (32 - s);
             to->shift = (uint32_t)s;
             to++;
         }

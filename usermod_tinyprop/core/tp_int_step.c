@@ -3,12 +3,6 @@
 
 #if TP_INTEGER
 
-// Where the noise of filter o begins in this step, uniform in 32 bits: moves on by the same part of
-// the range in every step, so that what was rounded away of small steps soon comes back.
-static uint32_t tp_int_turn(const tp_model_t *m, uint32_t l, uint32_t o) {
-    return tp_hash((l << 16) + o) + (uint32_t)m->trained * 0xc13fa9a9u;
-}
-
 uint32_t tp_int_noise(tp_model_t *m, uint32_t l, uint32_t o, int32_t s) {
     return tp_is_i16(m) ? tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u)
                         : tp_int_turn(m, l, o) >> (32 - s);
