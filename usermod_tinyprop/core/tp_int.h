@@ -100,7 +100,7 @@ typedef struct {
     int32_t *b;
 } tp_velocity_t;
 tp_velocity_t tp_int_velocity(tp_model_t *m, uint32_t l);
-void tp_int_bias_step(tp_model_t *m, uint32_t l, tp_mant_t lr);
+void tp_int_bias_step(tp_model_t *m, uint32_t l, int32_t *b, tp_mant_t lr);
 // The velocity of filter o takes -p * x * 2^e in units of a weight; the weights follow it.
 void tp_int_momentum_step(tp_model_t *m, uint32_t l, uint32_t o, int32_t p, int32_t e,
     const int16_t *x);

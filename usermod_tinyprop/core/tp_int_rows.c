@@ -566,11 +566,11 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp
     if (k.w != NULL) {
         tp_mant_t lr = tp_mant(m->opt.lr);
         if (t->trainable != TP_TRAIN_NONE) {
-            tp_int_bias_step(m, l, lr);
+            tp_int_bias_step(m, l, k.b, lr);
         }
         uint32_t wanted = tp_int_select(&k, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (passes_on ? 1u : 0u);
-        m->policy_macs += (uint64_t)wanted * k.g.fan_in * passes;
+        m->policy_macs += (uint64_t)(wanted * passes) * k.g.fan_in;
         tp_mark(trace, l, TP_PASS_SELECT);
         if (passes_on) {
             tp_int_weights_dx(&k);
