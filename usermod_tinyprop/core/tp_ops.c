@@ -333,7 +333,8 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
 #define TP_FEW_BITS 7u
 #define TP_FEW (1u << TP_FEW_BITS)
 
-// Hoare: until the k largest of list .. end come first; list[-1] may be looked at.
+// Hoare: until the k largest of list .. end, which all differ, come before cut. Something lies before
+// list.
 static __attribute__((noinline)) void tp_rank(uint32_t *list, uint32_t *end, const uint32_t *cut) {
     while (list < --end) {
         uint32_t *i = list, *j = end, middle = i[(j - i) / 2];
