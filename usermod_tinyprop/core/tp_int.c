@@ -471,7 +471,7 @@ int32_t tp_int_normalise(int32_t *d, uint32_t n, int32_t e) {
     return tp_int_narrow(d, n, e, tp_int_bits(d, n));
 }
 
-void tp_int_scale(int32_t *d, uint32_t n, int32_t f) {
+TP_APART void tp_int_scale(int32_t *d, uint32_t n, int32_t f) {
     for (uint32_t i = 0; i < n; i++) {
         d[i] = (d[i] * f + 16384) >> 15;
     }

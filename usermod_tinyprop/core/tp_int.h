@@ -86,6 +86,11 @@ int32_t tp_int_derive(const tp_model_t *m, const tp_layer_t *t, int32_t *d, cons
     uint32_t n, int32_t e, bool out);
 
 // tp_int_step.c
+// Where the noise of filter o begins in this step, uniform in 32 bits: moves on by the same part of
+// the range in every step, so that what was rounded away of small steps soon comes back.
+static inline uint32_t tp_int_turn(const tp_model_t *m, uint32_t l, uint32_t o) {
+    return tp_hash((l << 16) + o) + (uint32_t)m->trained * 0xc13fa9a9u;
+}
 // Noise, s bits, that a step of filter o of row l begins with.
 uint32_t tp_int_noise(tp_model_t *m, uint32_t l, uint32_t o, int32_t s);
 // What momentum keeps of row l: the last steps of the weights that train (rows, K), in units of an
@@ -95,7 +100,7 @@ typedef struct {
     int32_t *b;
 } tp_velocity_t;
 tp_velocity_t tp_int_velocity(tp_model_t *m, uint32_t l);
-void tp_int_bias_step(tp_model_t *m, uint32_t l, tp_mant_t lr);
+void tp_int_bias_step(tp_model_t *m, uint32_t l, int32_t *b, tp_mant_t lr);
 // The velocity of filter o takes -p * x * 2^e in units of a weight; the weights follow it.
 void tp_int_momentum_step(tp_model_t *m, uint32_t l, uint32_t o, int32_t p, int32_t e,
     const int16_t *x);

@@ -448,7 +448,7 @@ static TP_APART uint32_t tp_int_steps(const tp_int_t *k, tp_ki_row_t *rows, tp_i
         q->kept++;
         if (!wide) {
             // 7 bits of gain.
-            s = 7 - tp_bit_length((uint32_t)(p < 0 ? -p : p)) + q->e;
+            s = (p != 0 ? __builtin_clz((uint32_t)(p < 0 ? -p : p)) : 32) - 25 + q->e;
             s = s < 8 ? 8 : s > 14 ? 14 : s;
         }
         t = q->e - s;
@@ -461,7 +461,7 @@ static TP_APART uint32_t tp_int_steps(const tp_int_t *k, tp_ki_row_t *rows, tp_i
             uint32_t o = (uint32_t)(d - k->d);
             to->w = k->w + (size_t)o * q->bytes;
             to->g = tp_clip(g, limit);
-            to->noise = wide ? tp_rng_next(m->rng) & 65535u : tp_int_noise(m, k->l, o, s);
+            to->noise = wide ? tp_rng_next(m->rng) & 65535u : tp_int_turn(m, k->l, o) >> (32 - s);
             to->shift = (uint32_t)s;
             to++;
         }
@@ -583,11 +583,11 @@ void tp_int_backward(tp_model_t *m, uint32_t l, float y, float y_after, const tp
     if (k.w != NULL) {
         tp_mant_t lr = tp_mant(m->opt.lr);
         if (t->trainable != TP_TRAIN_NONE) {
-            tp_int_bias_step(m, l, lr);
+            tp_int_bias_step(m, l, k.b, lr);
         }
         uint32_t wanted = tp_int_select(&k, y, y_after);
         uint32_t passes = (t->rows > 0 ? 1u : 0u) + (passes_on ? 1u : 0u);
-        m->policy_macs += (uint64_t)wanted * k.g.fan_in * passes;
+        m->policy_macs += (uint64_t)(wanted * passes) * k.g.fan_in;
         tp_mark(trace, l, TP_PASS_SELECT);
         if (passes_on) {
             tp_int_weights_dx(&k);

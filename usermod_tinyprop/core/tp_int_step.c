@@ -3,12 +3,6 @@
 
 #if TP_INTEGER
 
-// Where the noise of filter o begins in this step, uniform in 32 bits: moves on by the same part of
-// the range in every step, so that what was rounded away of small steps soon comes back.
-static uint32_t tp_int_turn(const tp_model_t *m, uint32_t l, uint32_t o) {
-    return tp_hash((l << 16) + o) + (uint32_t)m->trained * 0xc13fa9a9u;
-}
-
 uint32_t tp_int_noise(tp_model_t *m, uint32_t l, uint32_t o, int32_t s) {
     return tp_is_i16(m) ? tp_rng_next(m->rng) & (((uint32_t)1 << s) - 1u)
                         : tp_int_turn(m, l, o) >> (32 - s);
@@ -38,11 +32,11 @@ static TP_APART void tp_int_bias_steps(tp_model_t *m, int32_t *b, const int32_t 
     }
 }
 
-void tp_int_bias_step(tp_model_t *m, uint32_t l, tp_mant_t lr) {
+void tp_int_bias_step(tp_model_t *m, uint32_t l, int32_t *b, tp_mant_t lr) {
     const tp_layer_t *t = &tp_table(m)[l];
     const int32_t *d = tp_int_delta(m, l);
     size_t n = tp_row_size(t), c = t->c;
-    int32_t *b = (int32_t *)(void *)tp_layer_bias(m, l), *v = tp_int_velocity(m, l).b;
+    int32_t *v = tp_int_velocity(m, l).b;
     int32_t unit = TP_INT_BIAS - (lr.x + tp_model_ranges(m)[l + 1u].e_d);
     if (n == c && v == NULL && unit > 0 && unit <= 30) {
         tp_int_bias_steps(m, b, d, c, lr.m, (uint32_t)unit);

@@ -34,7 +34,11 @@ void *tp_layer_bias(tp_model_t *m, uint32_t l) {
 
 uint32_t tp_layer_fan_in(const tp_model_t *m, uint32_t l) {
     const tp_layer_t *t = (const tp_layer_t *)(m + 1) + l;
-    return tp_has_weights(t->kind) ? tp_geometry(t, tp_map_shape(m, t->source)).fan_in : 0;
+    if (!tp_has_weights(t->kind)) {
+        return 0;
+    }
+    tp_shape_t in = tp_map_shape(m, t->source);
+    return TP_MAPS && t->kind == TP_LAYER_DENSE ? tp_elements(in) : tp_geometry(t, in).fan_in;
 }
 
 void *tp_layer_output(tp_model_t *m, uint32_t l) {

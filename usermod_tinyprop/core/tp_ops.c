@@ -333,47 +333,53 @@ uint32_t tp_topk(float *d, size_t n, uint32_t k) {
 #define TP_FEW_BITS 7u
 #define TP_FEW (1u << TP_FEW_BITS)
 
-// As tp_topk_int; UINT32_MAX where a value is too large. A function of its own for its stack.
-static __attribute__((noinline)) uint32_t tp_topk_few(int32_t *d, uint32_t n, uint32_t k) {
-    uint32_t list[TP_FEW + 1u], *end = list + 1, most = 0; // tp_select looks at list + 0
-    for (uint32_t i = 0; i < n; i++) {
-        if (d[i] != 0) {
-            uint32_t size = d[i] < 0 ? 0u - (uint32_t)d[i] : (uint32_t)d[i];
-            *end++ = size << TP_FEW_BITS | (TP_FEW - 1u - i);
-            most |= size;
-        }
-    }
-    uint32_t *cut = list + 1 + k, *from = list + 1, *to = end - 1;
-    if (cut >= end) {
-        return (uint32_t)(end - from);
-    }
-    if (most >> (32u - TP_FEW_BITS) != 0) {
-        return UINT32_MAX;
-    }
-    // Hoare: until the k largest come first.
-    while (from < to) {
-        uint32_t middle = from[(to - from) / 2], *i = from, *j = to;
+// Hoare: until the k largest of list .. end, which all differ, come before cut. Something lies before
+// list.
+static __attribute__((noinline)) void tp_rank(uint32_t *list, uint32_t *end, const uint32_t *cut) {
+    while (list < --end) {
+        uint32_t *i = list, *j = end, middle = i[(j - i) / 2];
         do {
-            while (*i > middle) {
+            uint32_t high, low;
+            while ((high = *i) > middle) {
                 i++;
             }
-            while (*j < middle) {
+            while ((low = *j) < middle) {
                 j--;
             }
             if (i <= j) {
-                uint32_t swap = *i;
-                *i++ = *j;
-                *j-- = swap;
+                *i++ = low;
+                *j-- = high;
             }
         } while (i <= j);
         if (cut > j && cut < i) {
             break;
         }
-        to = cut <= j ? j : to;
-        from = cut >= i ? i : from;
+        end = cut <= j ? j + 1 : end + 1;
+        list = cut >= i ? i : list;
     }
-    while (cut < end) {
-        d[TP_FEW - 1u - (*cut++ & (TP_FEW - 1u))] = 0;
+}
+
+// As tp_topk_int; UINT32_MAX where a value is too large. A function of its own for its stack.
+static __attribute__((noinline)) uint32_t tp_topk_few(int32_t *d, uint32_t n, uint32_t k) {
+    uint32_t list[TP_FEW + 1u], *to = list + 1, most = 0;
+    int32_t *last = d + n - 1;
+    for (; d <= last; d++) {
+        if (*d != 0) {
+            uint32_t size = *d < 0 ? 0u - (uint32_t)*d : (uint32_t)*d;
+            *to++ = size << TP_FEW_BITS | (uint32_t)(last - d);
+            most |= size;
+        }
+    }
+    uint32_t *cut = list + 1 + k;
+    if (cut >= to) {
+        return (uint32_t)(to - list) - 1u;
+    }
+    if (most >> (32u - TP_FEW_BITS) != 0) {
+        return UINT32_MAX;
+    }
+    tp_rank(list + 1, to, cut);
+    while (cut < to) {
+        last[-(int32_t)(*cut++ & (TP_FEW - 1u))] = 0;
     }
     return k;
 }

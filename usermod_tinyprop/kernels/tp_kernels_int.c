@@ -522,16 +522,19 @@ static __attribute__((noinline)) uint32_t tp_large(const tp_word_t *w, size_t wo
 }
 
 size_t tp_ki_count_large(const void *w, size_t n, bool wide) {
-    uint32_t ones = wide ? 0x00010001u : 0x01010101u, bits = wide ? 16u : 8u, half = 0x40004000u;
+    uint32_t ones = wide ? 0x00010001u : 0x01010101u, bits = wide ? 16u : 8u;
     size_t large = 0, bytes = wide ? 2u * n : n, words = bytes / 4u;
     const tp_word_t *p = w;
     for (size_t some; words > 0; words -= some, p += some) {
         some = wide ? 8u : 248u;
         if (words < some) {
             some = words;
-        } else if (wide) { // few take even half of the range
-            uint32_t found = (p[0] + half) | (p[1] + half) | (p[2] + half) | (p[3] + half);
-            found |= (p[4] + half) | (p[5] + half) | (p[6] + half) | (p[7] + half);
+        } else if (wide) { // few are large: a word at a time, which counts a neighbour's carry
+            uint32_t found = 0;
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8u; i++) {
+                found |= (p[i] + 0x10001000u) & ~(p[i] - 0x10011001u);
+            }
             if ((found & 0x80008000u) == 0) {
                 continue;
             }
