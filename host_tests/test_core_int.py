@@ -148,6 +148,28 @@ def test_integer_inputs_train_as_in_the_oracle(core, dtype, kind, scale, offset)
 
 
 @each_type
+@pytest.mark.parametrize(
+    "n_in, hidden", [(784, (64,)), (57, (40, 7)), (9, (300, 5)), (16, (4, 4))]
+)
+@pytest.mark.parametrize("zeros", [0, 0.5, 0.8, 1])
+def test_images_train_as_in_the_oracle(core, dtype, n_in, hidden, zeros):
+    """What is found while an image is read serves all passes of its step, and nothing after it."""
+    policy = POLICY_CASES["topk"]
+    spec = network(
+        n_in, hidden, outputs=10, policy=policy, dtype=dtype, scale=(1 / 255,), offset=(0.0,)
+    )
+    pair, draw = Pair(core, spec), np.random.default_rng(n_in)
+    for i in range(5):
+        x = draw.integers(1, 255, n_in, "uint8", endpoint=True) * (draw.random(n_in) >= zeros)
+        pair.train(x.astype("uint8"), i)
+        before = pair.model.persistent().copy()
+        pair.model.predict(x.astype("uint8") // 3)
+        np.testing.assert_array_equal(pair.model.persistent(), before)
+    pair.assert_same()
+    assert pair.model.head.trained == 5 and pair.model.head.listed == 0
+
+
+@each_type
 @each_network
 @each_loss
 def test_maps_and_outputs_are_those_of_the_oracle(core, dtype, spec, loss):
