@@ -125,6 +125,9 @@ def bench_layers(targets):
             what = f"mlp-784-64-10-{dtype} Full"
             count = results[board][0][what] / layer_instructions.dense_macs(what)
             targets.append((f"{board}: {what}, instructions per MAC", count, "<=", most))
+    for dtype in ("i8", "i16"):
+        what = f"mlp-784-64-10-{dtype} forward"
+        targets.append((f"M4F: {what} alone, instructions per MAC", per_mac(what), "<=", 1.5))
     floor = per_mac("dense-256-64 full")
     for layer in ("conv3x3-16-16@16", "conv3x3-32-32@8", "conv1x1-64-64@8"):
         full = f"{layer} full"

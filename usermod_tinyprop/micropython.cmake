@@ -50,7 +50,7 @@ set(TINYPROP_CORE_OPT -O3 CACHE STRING "Optimisation of tinyprop's core")
 set(TINYPROP_KERNELS_OPT -O3 CACHE STRING "Optimisation of tinyprop's kernels")
 # 1: fused multiply-adds in the kernels of cores with an FPU: fewer instructions, other last bits.
 set(TINYPROP_FUSED 0 CACHE STRING "Fused multiply-adds in tinyprop's kernels")
-# 1: the hottest integer loops of the RP2040 run from RAM (0.9 kB of it).
+# 1: the hottest integer loops of the RP2040 run from RAM (1.6 kB of it).
 set(TINYPROP_RAM_KERNELS 0 CACHE STRING "tinyprop's hottest loops in RAM")
 # 0 leaves out what only networks of maps need (core/tp_config.h), and the functions for single
 # kernels (binding/tpmod.h). For the whole folder, so that MicroPython's search for names sees it.
