@@ -236,7 +236,7 @@ typedef struct {
     uint16_t batch_seen, batch_trained;
     uint32_t skips_in_row;
     uint8_t dtype, pad; // enum tp_dtype, 0: float32
-    uint16_t listed; // integers, while a sample trains: the columns of a_0 that the index begins with, + 1
+    uint16_t listed; // integers, within a step: 1 + columns of a_0 that the index begins with
     uint64_t seen; // samples offered for training
     uint64_t trained; // of these: backward pass done
     uint64_t skipped; // forward pass only

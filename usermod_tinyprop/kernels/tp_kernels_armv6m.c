@@ -384,8 +384,8 @@ uint32_t tp_ki_pixels(void *out, bool wide, const void *x, size_t fours, const t
     const uint8_t *end = (const uint8_t *)x + 4u * fours;
     uint16_t unused, *to = columns != NULL ? *columns : &unused;
     uint32_t step = columns != NULL ? sizeof(*to) : 0;
-    uint64_t r = wide ? tp_pixels_i16(out, x, end, by, to, step)
-                      : tp_pixels_i8(out, x, end, by, to, step);
+    uint64_t r =
+        wide ? tp_pixels_i16(out, x, end, by, to, step) : tp_pixels_i8(out, x, end, by, to, step);
     if (columns != NULL) {
         *columns = (uint16_t *)(uintptr_t)(uint32_t)(r >> 32);
     }
