@@ -16,6 +16,7 @@ import network_steps
 import qemu_instructions
 import rp2040_cycles
 import rp2040_mnist
+import scaling
 import sim_rp2
 from build_unix import build_unix
 from common import BUILD, ROOT, fail, run_main, say
@@ -137,6 +138,14 @@ def bench_layers(targets):
         targets.append((f"M4F: {layer} backward, 10 % kept against full", share, "<=", 1 / 6))
 
 
+def bench_scaling(targets):
+    """How a step grows: a line in the multiply-accumulates that are executed."""
+    cores = [core for core in scaling.CORES if not layer_instructions.missing_for(core)]
+    for core, ((_, _, r), _) in scaling.measure_all(cores).items():
+        what = f"{core}: 120 networks, instructions against multiply-accumulates, 1 - R2"
+        targets.append((what, 1 - r, "<=", 0.01))
+
+
 def bench_kernels(targets):
     """The integer kernels, forward and update of a dense 784-64 layer."""
     boards = [b for b in kernel_costs.BOARDS if not kernel_costs.missing_for(b)]
@@ -219,6 +228,7 @@ def main():
     bench_rp2040(targets)  # brings the firmware that the models want
     bench_models()
     bench_kernels(targets)
+    bench_scaling(targets)
     bench_tables(targets)
     rows = [
         (what, f"{value:,.3f}", f"{sign} {limit:,.3f}", "pass" if value <= limit else "MISS")
