@@ -241,7 +241,7 @@ static void tp_grow_weights(tp_model_t *m) {
         const tp_layer_t *t = &tp_table(m)[l];
         void *w = tp_layer_weights(m, l); // at a multiple of 4
         size_t n = t->rows > 0 ? (size_t)tp_layer_fan_in(m, l) * t->c : 0;
-        size_t large = tp_ki_count_large(w, n, tp_is_i16(m));
+        size_t large = n > 0 ? tp_ki_count_large(w, n, tp_is_i16(m)) : 0; // w may be NULL
         if (large * share <= n || tp_model_ranges(m)[l + 1u].e_w >= TP_INT_COARSEST) {
             continue;
         }
