@@ -11,6 +11,7 @@ import argparse
 import os
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import make_dataset
@@ -111,7 +112,7 @@ def epochs_before(folder, hidden, samples, policy, dtype, epoch=2):
     script = folder / "first.py"
     script.write_text(CRC + EPOCHS_BEFORE)
     command = [
-        build_unix(),
+        BUILD / "bin" / "micropython",
         "-X",
         "heapsize=8M",
         script,
@@ -167,6 +168,19 @@ def measure_split(port, block, samples):
     return split
 
 
+def measure_board(train, samples, hidden, policy, dtype, epoch, splits):
+    """(what measure() gives, {(layer, pass): cycles} if it splits) of a board of its own."""
+    say(f"MNIST, 784-{hidden}-10, {policy}, {dtype}: trained here up to epoch {epoch} ...")
+    firmware = BUILD / "firmware" / BOARD / "firmware.bin"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "train.tpd").symlink_to(train)
+        with sim_rp2.running(firmware, folder / "flash.bin") as port:
+            result = measure(port, folder, hidden, samples, policy, dtype, epoch)
+            split = measure_split(port, result[-1], min(samples, 30)) if splits else {}
+    return result, split
+
+
 def measure_all(data, samples=SAMPLES, epochs=EPOCHS, dtypes=tuple(TARGETS)):
     """[(what, cycles, "<=", target)], of several epochs for the worst; None where MNIST or the
     firmware is not there."""
@@ -183,25 +197,26 @@ def measure_all(data, samples=SAMPLES, epochs=EPOCHS, dtypes=tuple(TARGETS)):
     records = Records("rp2040_mnist", "python3 scripts/rp2040_mnist.py --data folder")
     rows, targets, split = [], [], {}
     x, y = make_dataset.read_arrays(npz, ["x_train", "y_train"])
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        content = make_dataset.to_bytes(x, y, 10, [1 / 255])
-        (folder / "train.tpd").write_bytes(content)
-        for hidden, policy, dtype in RUNS:
-            if dtype not in dtypes:
-                continue
+    build_unix()
+    sim_rp2.install_emulator()
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(2) as boards:
+        train = Path(temporary) / "train.tpd"
+        train.write_bytes(make_dataset.to_bytes(x, y, 10, [1 / 255]))
+        running = {}
+        for run in RUNS:
+            hidden, policy, dtype = run
+            several = policy == "TinyPropV2" and dtype != "f32"
+            for epoch in epochs if several else epochs[:1]:
+                if dtype in dtypes:
+                    splits = (hidden, policy) == (32, "TinyPropV2")
+                    job = boards.submit(measure_board, train, samples, *run, epoch, splits)
+                    running.setdefault(run, {})[epoch] = job
+        for (hidden, policy, dtype), jobs in running.items():
             model, sparse, results = f"mlp-784-{hidden}-10", policy == "TinyPropV2", {}
-            measured = epochs if sparse and dtype != "f32" else epochs[:1]
-            for epoch in measured:
-                (folder / "next.tpd").unlink(missing_ok=True)
-                say(f"MNIST, {model}, {policy}, {dtype}: trained here up to epoch {epoch} ...")
-                flash = folder / f"{model}-{policy}-{dtype}-{epoch}.bin"
-                with sim_rp2.running(firmware, flash) as port:
-                    *results[str(epoch)], block = measure(
-                        port, folder, hidden, samples, policy, dtype, epoch
-                    )
-                    if (hidden, policy, epoch) == (32, "TinyPropV2", epochs[0]):
-                        split = measure_split(port, block, min(samples, 30))
+            measured = list(jobs)
+            for epoch, job in jobs.items():
+                (*results[str(epoch)], _), passes = job.result()
+                split.update(passes)
             worst = [max(column) for column in zip(*results.values())]
             span = f"{measured[0]}"
             if len(measured) > 1:
