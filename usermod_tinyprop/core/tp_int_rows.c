@@ -451,6 +451,7 @@ static TP_APART uint32_t tp_int_steps(const tp_int_t *k, tp_ki_row_t *rows, tp_i
             s = (p != 0 ? __builtin_clz((uint32_t)(p < 0 ? -p : p)) : 32) - 25 + q->e;
             s = s < 8 ? 8 : s > 14 ? 14 : s;
         }
+        // tp_round_at_random and tp_int_noise, in the usual case without their calls.
         t = q->e - s;
         if (t > 0 && t <= 30) {
             g = ((int32_t)(tp_rng_next(m->rng) >> (32 - t)) - p) >> t;
